@@ -1,0 +1,1 @@
+"""The contract between agent and relay: everything that both must know, and nothing else."""

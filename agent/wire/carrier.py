@@ -1,0 +1,121 @@
+"""What carries an SSH connection: the one place that hears the back-pressure which asyncssh ignores.
+
+asyncssh leaves `pause_writing` of its connection empty (2.24), so that fifty writers to a frozen peer queue a window
+each. A Carrier stands between asyncio's transport and asyncssh's connection, passes everything on, and pauses the
+connection's channels while the transport is full. It also spares the empty MSG_IGNORE packet that asyncssh sends ahead
+of every packet: it guards CBC ciphers against chosen plaintext, AEAD ciphers need no such guard (checked with 2.24.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import asyncssh
+from asyncssh.constants import MSG_IGNORE
+from asyncssh.encryption import ChachaEncryption, GCMEncryption
+
+from agent.wire.limits import BULK_WINDOWS_PER_TUNNEL, TRANSPORT_HIGH_WATER_BYTES
+
+SshConnection = asyncssh.SSHClientConnection | asyncssh.SSHServerConnection
+
+
+class Pressed(Protocol):
+    """A channel, as its carrier sees it."""
+
+    def press(self, *, full: bool) -> None: ...
+
+
+class Carrier(asyncio.Protocol):
+    """Between a transport and the asyncssh connection `ssh` that it carries. `of(connection)` finds it again."""
+
+    def __init__(self, ssh: SshConnection, on_lost: Callable[[], None] | None = None) -> None:
+        self.ssh = ssh
+        self.full = False
+        self.bulk_windows = BULK_WINDOWS_PER_TUNNEL
+        self._channels: set[Pressed] = set()
+        self._on_lost = on_lost
+
+    @staticmethod
+    def of(ssh: SshConnection) -> Carrier:
+        carrier = ssh.get_extra_info("carrier")
+        if not isinstance(carrier, Carrier):
+            raise TypeError("this SSH connection was not made over a Carrier")
+        return carrier
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        writing = cast("asyncio.WriteTransport", transport)  # uvloop's is none by inheritance
+        writing.set_write_buffer_limits(high=TRANSPORT_HIGH_WATER_BYTES)
+        self.ssh.set_extra_info(carrier=self)
+        spare_ignore_packets(self.ssh)
+        self.ssh.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.ssh.data_received(data)
+
+    def eof_received(self) -> None:
+        self.ssh.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.resume_writing()
+        if self._on_lost:
+            self._on_lost()
+        self.ssh.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self.full = True
+        for channel in tuple(self._channels):
+            channel.press(full=True)
+
+    def resume_writing(self) -> None:
+        self.full = False
+        for channel in tuple(self._channels):
+            channel.press(full=False)
+
+    def add(self, channel: Pressed) -> None:
+        self._channels.add(channel)
+
+    def discard(self, channel: Pressed) -> None:
+        self._channels.discard(channel)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the SSH connection is over: true already while its channels are told."""
+        connection: Any = self.ssh
+        return connection._transport is None  # noqa: SLF001 - is_closed() turns true only after the channels were told
+
+    @property
+    def channels(self) -> int:
+        """Channels open now."""
+        return len(self._channels)
+
+
+def spare_ignore_packets(ssh: SshConnection) -> None:
+    """Keep asyncssh from sending MSG_IGNORE ahead of every packet, as long as the cipher is an AEAD one."""
+    connection: Any = ssh
+    send_packet = connection.send_packet
+
+    def send(pkttype: int, *args: bytes, handler: Any = None) -> None:
+        if pkttype == MSG_IGNORE and isinstance(connection._send_encryption, (GCMEncryption, ChachaEncryption)):  # noqa: SLF001 - no public name
+            return
+        send_packet(pkttype, *args, handler=handler)
+
+    connection.send_packet = send
+
+
+class Dialled:
+    """Hands `asyncssh.connect(tunnel=…)` a transport that was dialled before, through a Carrier.
+
+    `start` gets the protocol and returns its transport: `loop.create_connection` over a socket, or a WebSocket's pump.
+    """
+
+    def __init__(self, start: Callable[[Carrier], Any]) -> None:
+        self._start = start
+
+    async def create_connection(
+        self, factory: Callable[[], asyncssh.SSHClientConnection], _host: str, _port: int
+    ) -> tuple[Any, asyncssh.SSHClientConnection]:
+        carrier = Carrier(factory())
+        transport = await self._start(carrier)
+        return transport, carrier.ssh  # type: ignore[return-value]  # the client's, as made above

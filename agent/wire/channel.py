@@ -1,0 +1,124 @@
+"""A forwarded channel as a byte stream: the asyncssh session is the stream, on both ends of a tunnel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncssh
+import structlog
+
+from agent.wire.carrier import Carrier
+from agent.wire.limits import BULK_WINDOW_BYTES, WINDOW_BYTES
+from agent.wire.stream import Receiver
+
+log = structlog.get_logger()
+
+
+class Channel(asyncssh.SSHTCPSession[bytes]):
+    """One SSH channel, which is one TCP connection to a store. It is a Stream.
+
+    A receiver that raises loses its channel, never the tunnel: asyncssh would end the whole connection.
+    """
+
+    def __init__(self) -> None:
+        self._receiver: Receiver | None = None
+        self._bulk_bytes = 0
+        self._bulk_window = False
+        self._window_full = False
+        self._carrier_full = False
+        self._lost = False
+
+    def attach(self, receiver: Receiver) -> None:
+        first, self._receiver = self._receiver is None, receiver
+        if first:
+            self._chan.resume_reading()
+        if self._window_full or self._carrier_full:
+            receiver.pause_writing()
+
+    def write(self, data: bytes) -> None:
+        self._chan.write(data)
+
+    def write_eof(self) -> None:
+        self._chan.write_eof()
+
+    def pause_reading(self) -> None:
+        self._give_back_bulk_window()
+        self._chan.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._lost:
+            self._chan.resume_reading()
+
+    def close(self) -> None:
+        self._chan.close()
+
+    def abort(self) -> None:
+        self._chan.abort()
+
+    def is_closing(self) -> bool:
+        return self._lost or self._chan.is_closing()
+
+    def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
+        self._chan: Any = chan
+        self._carrier = Carrier.of(chan.get_connection())  # type: ignore[arg-type]  # a client's or a server's
+        self._carrier.add(self)
+        self._carrier_full = self._carrier.full
+        if self._receiver is None:
+            chan.pause_reading()
+
+    def data_received(self, data: bytes, _datatype: int | None = None) -> None:
+        if not self._bulk_window:
+            self._count_towards_bulk(len(data))
+        if self._receiver:
+            self._tell(self._receiver.data_received, data)
+
+    def eof_received(self) -> bool:
+        if self._receiver:
+            self._tell(self._receiver.eof_received)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._give_back_bulk_window()
+        self._carrier.discard(self)
+        if self._receiver:
+            self._tell(self._receiver.connection_lost, exc)
+
+    def pause_writing(self) -> None:
+        self._press(window=True, carrier=self._carrier_full)
+
+    def resume_writing(self) -> None:
+        self._press(window=False, carrier=self._carrier_full)
+
+    def press(self, *, full: bool) -> None:
+        """Hear from the carrier whether the tunnel's own connection is full."""
+        self._press(window=self._window_full, carrier=full)
+
+    def _press(self, *, window: bool, carrier: bool) -> None:
+        before, after = self._window_full or self._carrier_full, window or carrier
+        self._window_full, self._carrier_full = window, carrier
+        if self._receiver and before != after:
+            self._tell(self._receiver.pause_writing if after else self._receiver.resume_writing)
+
+    def _count_towards_bulk(self, size: int) -> None:
+        """After two windows that the reader took without a pause, let the sender have a longer line in flight."""
+        self._bulk_bytes += size
+        if self._bulk_bytes >= 2 * WINDOW_BYTES and self._carrier.bulk_windows:
+            self._carrier.bulk_windows -= 1
+            self._bulk_window = True
+            self._chan._init_recv_window = BULK_WINDOW_BYTES  # noqa: SLF001 - no public call; the next adjust grants it
+
+    def _give_back_bulk_window(self) -> None:
+        self._bulk_bytes = 0
+        if self._bulk_window:
+            self._carrier.bulk_windows += 1
+            self._bulk_window = False
+            self._chan._init_recv_window = WINDOW_BYTES  # noqa: SLF001 - what is granted is used up, then no more
+
+    def _tell(self, call: Any, *args: Any) -> None:
+        try:
+            call(*args)
+        except Exception:
+            log.exception("a channel's receiver failed; the channel is closed")
+            if not self._lost:
+                self._chan.abort()

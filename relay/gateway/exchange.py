@@ -1,0 +1,282 @@
+"""One request and its answer, passed between a connector's connection and a store's, as the bytes come.
+
+Nothing is held: what a store sends is written to the connector in the same loop turn, and whichever side is slow
+pauses the other. What decides between sending again and giving up is here too (design promise 3).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from relay.gateway.body import Body, Chunked, Counted, UntilClose
+from relay.gateway.errors import GatewayError, Outcome
+from relay.gateway.http1 import HEAD_BYTES, AnswerHead, MalformedError, RequestHead, read_answer
+from relay.gateway.target import Target
+from relay.records import Connection
+
+INTERIM_ANSWERS = 16
+"""1xx answers to one request; more are a flood."""
+EARLY_BODY_BYTES = 64 * 1024
+"""Request body taken in before there is a line to the store."""
+_GUARD = b"Content-Security-Policy: sandbox\r\nX-Content-Type-Options: nosniff\r\n"
+"""A tenant's store must never run script beside the console (design section 5)."""
+
+
+class Client(Protocol):
+    """The connector's connection, as an exchange needs it."""
+
+    def write(self, data: bytes, /) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def finish(self, *, persistent: bool) -> None:
+        """The answer is complete."""
+
+    def fail(self, error: GatewayError, /) -> None:
+        """There is no answer of the store; nothing of one has been written."""
+
+    def abort(self) -> None:
+        """The answer broke off: close so that it never looks complete."""
+
+
+class Line(Protocol):
+    """The store's connection, as an exchange needs it."""
+
+    def write(self, data: bytes, /) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def release(self, *, reusable: bool) -> None:
+        """The exchange is done with it."""
+
+
+class Dispatcher(Protocol):
+    """Who finds a line for an exchange, and hears when it is over."""
+
+    def again(self, exchange: Exchange, /) -> None:
+        """Nothing was answered and nothing can have been changed: send it on a new line."""
+
+    def over(self, exchange: Exchange, /) -> None: ...
+
+
+class Exchange:
+    """From a judged request to its last byte of answer. Made by the front, given a line by the gateway."""
+
+    __slots__ = (
+        "_answer", "_answer_body", "_buffer", "_dispatcher", "_early", "_interim", "_line", "_over", "_written",
+        "client", "connection", "progress", "request", "request_ended", "retried", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self, client: Client, request: RequestHead, target: Target, dispatcher: Dispatcher, now: float
+    ) -> None:
+        self.client = client
+        self.request = request
+        self.target = target
+        self.connection: Connection | None = None
+        self.retried = False
+        self.request_ended = not request.has_body
+        self.progress = now
+        self._dispatcher = dispatcher
+        self._line: Line | None = None
+        self._early: list[bytes] = []
+        self._buffer = b""
+        self._answer: AnswerHead | None = None
+        self._answer_body: Body | None = None
+        self._interim = 0
+        self._written = False
+        self._over = False
+
+    @property
+    def retryable(self) -> bool:
+        """GET and HEAD that only read may be sent again (PUT not: PrestaShop mails again)."""
+        return self.request.method in {b"GET", b"HEAD"} and self.target.only_reads and not self.request.has_body
+
+    def finished(self) -> bool:
+        """Whether it is over: answered, failed, or the connector gone."""
+        return self._over
+
+    @property
+    def sent(self) -> bool:
+        return self._line is not None
+
+    @property
+    def answering(self) -> bool:
+        """Whether bytes of the answer have gone to the connector."""
+        return self._written
+
+    def send(self, line: Line, head: bytes) -> None:
+        """Begin on a line: the rewritten head, and what has come of the body."""
+        self._line = line
+        self._buffer = b""
+        early, self._early = self._early, []
+        line.write(head + b"".join(early) if early else head)
+        if early and not self.request_ended:
+            self.client.resume_reading()
+
+    def take_body(self, data: bytes, *, ended: bool) -> None:
+        """The next bytes of the request's body, framed as the store shall get them."""
+        self.request_ended = ended
+        if self._over or not data:
+            return
+        if self._line:
+            self._line.write(data)
+            return
+        self._early.append(data)
+        if sum(map(len, self._early)) > EARLY_BODY_BYTES:
+            self.client.pause_reading()
+
+    def client_paused(self) -> None:
+        if self._line:
+            self._line.pause_reading()
+
+    def client_resumed(self) -> None:
+        if self._line:
+            self._line.resume_reading()
+
+    def client_gone(self) -> None:
+        """The connector left; the store's connection cannot be used again."""
+        self._end()
+        self._release(reusable=False)
+
+    def store_data(self, data: bytes, now: float) -> None:
+        self.progress = now
+        try:
+            if self._answer_body:
+                self._pass_body(data)
+            else:
+                self._read_heads(self._buffer + data if self._buffer else data)
+        except MalformedError as error:
+            self._break_off(GatewayError("store_bad_answer", error.detail, Outcome.ANSWERED))
+
+    def store_eof(self) -> None:
+        """The store will send no more: the end of a body without length, else an early end."""
+        if isinstance(self._answer_body, UntilClose):
+            self._complete(b"", reusable=False)
+        else:
+            self.store_lost("store_closed_early")
+
+    def store_lost(self, code: str) -> None:
+        """The line broke; `code` says on which hop."""
+        if self._over:
+            return
+        if not self._written and not self._buffer and self.retryable and not self.retried:
+            self.retried = True
+            self._release(reusable=False)
+            self._dispatcher.again(self)
+            return
+        self._break_off(GatewayError(code, outcome=Outcome.ANSWERED if self._answer else Outcome.SENT_UNKNOWN))
+
+    def store_paused(self) -> None:
+        if not self.request_ended:
+            self.client.pause_reading()
+
+    def store_resumed(self) -> None:
+        if not self.request_ended:
+            self.client.resume_reading()
+
+    def fail(self, error: GatewayError) -> None:
+        """End it with an error of the relay's own."""
+        if not self._over:
+            self._break_off(error)
+
+    def _read_heads(self, data: bytes) -> None:
+        """Pass interim answers on (RFC 9110 §15.2), then the final head with what follows it."""
+        while not self._answer:
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                if len(data) > HEAD_BYTES:
+                    raise MalformedError("the store's header is larger than 64 KiB")
+                self._buffer = data
+                return
+            head, data = read_answer(data[: end + 2]), data[end + 4 :]
+            if head.status >= 200:
+                self._begin_answer(head, data)
+            else:
+                self._pass_interim(head)
+
+    def _pass_interim(self, head: AnswerHead) -> None:
+        self._interim += 1
+        if head.status == 101 or self._interim > INTERIM_ANSWERS:
+            raise MalformedError("the store switched protocols unasked, or sent too many interim answers")
+        if self.request.minor == 1:
+            self.client.write(_status_line(head) + self._without_key(head.passed) + b"\r\n")
+
+    def _begin_answer(self, head: AnswerHead, data: bytes) -> None:
+        self._answer = head
+        self._buffer = b""
+        self._answer_body = body = self._body_of(head)
+        passed, rest = body.take(data) if data and not body.ended else (b"", data)
+        self._written = True
+        self.client.write(self._client_head(head) + passed)
+        if body.ended:
+            self._complete(rest, reusable=not head.close)
+
+    def _pass_body(self, data: bytes) -> None:
+        body = self._answer_body
+        if not body:
+            return
+        passed, rest = body.take(data)
+        if passed:
+            self.client.write(passed)
+        if body.ended:
+            self._complete(rest, reusable=self._answer is not None and not self._answer.close)
+
+    def _body_of(self, head: AnswerHead) -> Body:
+        if self.request.method == b"HEAD" or head.bodiless:
+            return Counted(0)
+        if head.chunked:
+            return Chunked(plain=self.request.minor == 0)
+        return Counted(head.length) if head.length is not None else UntilClose()
+
+    def _persistent(self) -> bool:
+        plain_chunks = self.request.minor == 0 and self._answer is not None and self._answer.chunked
+        return self.request.persistent and not isinstance(self._answer_body, UntilClose) and not plain_chunks
+
+    def _client_head(self, head: AnswerHead) -> bytes:
+        lines = [_status_line(head), self._without_key(head.passed)]
+        if head.chunked and self.request.minor == 1:
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+        lines.append(_GUARD)
+        if not self._persistent():
+            lines.append(b"Connection: close\r\n")
+        elif self.request.minor == 0:
+            lines.append(b"Connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def _without_key(self, fields: bytes) -> bytes:
+        """No answer ever carries the store's key: a redirect by PrestaShop repeats `ws_key` in Location."""
+        key = self.connection.api_key.get_secret_value().encode() if self.connection else b""
+        return fields.replace(key, self.target.ws_key or b"") if key and key in fields else fields
+
+    def _complete(self, rest: bytes, *, reusable: bool) -> None:
+        self._end()
+        self._release(reusable=reusable and not rest and self.request_ended)
+        self.client.finish(persistent=self._persistent() and self.request_ended)
+
+    def _break_off(self, error: GatewayError) -> None:
+        self._end()
+        self._release(reusable=False)
+        if self._written:
+            self.client.abort()
+        else:
+            self.client.fail(error)
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self._dispatcher.over(self)
+
+    def _release(self, *, reusable: bool) -> None:
+        line, self._line = self._line, None
+        if line:
+            line.release(reusable=reusable)
+
+
+def _status_line(head: AnswerHead) -> bytes:
+    return b"HTTP/1.1 %d %s\r\n" % (head.status, head.reason)

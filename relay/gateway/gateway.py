@@ -1,0 +1,267 @@
+"""Brings exchanges to stores: who is calling, which connection, whose turn it is, and a line to send on.
+
+What is known is decided at once, in the loop turn in which the request came; only what must be waited for (the
+database, a turn, a tunnel, a new channel) becomes a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import structlog
+
+from relay.gateway.errors import GatewayError
+from relay.gateway.exchange import Exchange
+from relay.gateway.pool import Pool, StoreLine
+from relay.gateway.routes import Route
+from relay.records import MISSING, Caller, Connection, KeyPlace, Missing, Scope
+
+log = structlog.get_logger()
+
+IN_FLIGHT = 4096
+"""Requests under way on this node."""
+IN_FLIGHT_PER_ACCOUNT = 512
+"""An account's share of them."""
+PROGRESS_SECONDS = 300.0
+"""A store that sends nothing for so long has failed; PrestaShop sends no byte before its whole answer is made."""
+
+
+class DirectoryUnavailableError(Exception):
+    """The database is away, and what was asked for is not remembered."""
+
+
+class Directory(Protocol):
+    """Connections and callers, remembered; MISSING where the slow call must be made first."""
+
+    def peek_connection(self, id_: str, /) -> Connection | Missing | None: ...
+
+    async def connection(self, id_: str, /) -> Connection | None: ...
+
+    def peek_caller(self, digest: str, /) -> Caller | Missing | None: ...
+
+    async def caller(self, digest: str, /) -> Caller | None: ...
+
+
+class Gateway:
+    """All exchanges of a node. `begin` is called by the front, the rest by the exchanges themselves."""
+
+    def __init__(self, directory: Directory, route: Route, clock: Callable[[], float]) -> None:
+        self._directory = directory
+        self._route = route
+        self.clock = clock
+        self._pools: dict[str, Pool] = {}
+        self._entered: dict[Exchange, Pool] = {}
+        self._accounts: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        """Exchanges that have been let in and are not over."""
+        return len(self._entered)
+
+    def begin(self, exchange: Exchange) -> None:
+        try:
+            connection = self._admit(exchange)
+            if connection is not None:
+                pool = self._enter_account(exchange, connection)
+                if pool.enter():
+                    self._entered[exchange] = pool
+                    line = pool.take(retryable=exchange.retryable)
+                    if line:
+                        line.begin(exchange, store_head(exchange, connection))
+                        return
+        except GatewayError as error:
+            exchange.fail(error)
+            return
+        self._spawn(exchange, self._begin_slowly(exchange))
+
+    def again(self, exchange: Exchange) -> None:
+        """Send once more, on a new line: the old one died before a byte of an answer."""
+        self._spawn(exchange, self._begin_on_new_line(exchange))
+
+    def over(self, exchange: Exchange) -> None:
+        """Give back what the exchange held."""
+        pool = self._entered.pop(exchange, None)
+        if pool:
+            pool.leave()
+        if exchange.connection:
+            self._accounts[exchange.connection.account] -= 1
+
+    def forget(self, connection_id: str) -> None:
+        """The connection has changed: its lines are not used for new requests."""
+        pool = self._pools.pop(connection_id, None)
+        if pool:
+            pool.retire()
+
+    def sweep(self) -> None:
+        """Close idle lines and forget idle pools; called once a second."""
+        for id_, pool in list(self._pools.items()):
+            pool.sweep()
+            if pool.empty:
+                del self._pools[id_]
+        for account in [a for a, n in self._accounts.items() if n <= 0]:
+            del self._accounts[account]
+
+    def overdue(self, exchange: Exchange, now: float) -> bool:
+        """Whether the store has been silent for longer than any store may be."""
+        return exchange.sent and now - exchange.progress > PROGRESS_SECONDS
+
+    def _spawn(self, exchange: Exchange, steps: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(self._guard(exchange, steps))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, exchange: Exchange, steps: Coroutine[Any, Any, None]) -> None:
+        try:
+            await steps
+        except GatewayError as error:
+            exchange.fail(error)
+        except DirectoryUnavailableError:
+            exchange.fail(GatewayError("relay_unavailable"))
+        except Exception:
+            log.exception("an exchange failed in the relay")
+            exchange.fail(GatewayError("relay_fault"))
+
+    async def _begin_slowly(self, exchange: Exchange) -> None:
+        if exchange.connection is None:
+            connection = await self._look_up(exchange)
+            pool = self._enter_account(exchange, connection)
+        else:
+            connection, pool = exchange.connection, self._pool(exchange.connection)
+        if exchange not in self._entered:
+            await pool.wait_to_enter()
+            if exchange.finished():
+                pool.leave()
+                return
+            self._entered[exchange] = pool
+        line = pool.take(retryable=exchange.retryable)
+        if line:
+            line.begin(exchange, store_head(exchange, connection))
+        else:
+            await self._begin_on_new_line(exchange)
+
+    async def _begin_on_new_line(self, exchange: Exchange) -> None:
+        connection = exchange.connection
+        if connection is None or exchange.finished():
+            return
+        pool = self._pool(connection)
+        stream, lost_code = await self._route.open(connection)
+        line = StoreLine(pool, stream, lost_code)
+        if exchange.finished():
+            line.idle_since = self.clock()
+            pool.keep(line)
+            return
+        if await self._look_up(exchange) != connection:
+            line.release(reusable=True)
+            raise GatewayError("connection_changed")
+        exchange.progress = self.clock()
+        line.begin(exchange, store_head(exchange, connection))
+
+    def _admit(self, exchange: Exchange) -> Connection | None:
+        """The connection that the caller may use, or None if something must be looked up. Raises GatewayError."""
+        connection = self._directory.peek_connection(exchange.target.connection)
+        if connection is MISSING:
+            return None
+        key, token = credentials(exchange)
+        if token:
+            caller = self._directory.peek_caller(token)
+            if caller is MISSING:
+                return None
+            return judge_token(exchange, connection, caller)
+        if connection is None or not key or not _opens(connection, key):
+            raise GatewayError("unauthenticated")
+        return connection
+
+    async def _look_up(self, exchange: Exchange) -> Connection:
+        connection = await self._directory.connection(exchange.target.connection)
+        key, token = credentials(exchange)
+        if token:
+            return judge_token(exchange, connection, await self._directory.caller(token))
+        if connection is None or not key or not _opens(connection, key):
+            raise GatewayError("unauthenticated")
+        return connection
+
+    def _enter_account(self, exchange: Exchange, connection: Connection) -> Pool:
+        if self._accounts[connection.account] >= IN_FLIGHT_PER_ACCOUNT:
+            raise GatewayError("account_busy")
+        if len(self._entered) >= IN_FLIGHT:
+            raise GatewayError("relay_overloaded")
+        self._accounts[connection.account] += 1
+        exchange.connection = connection
+        return self._pool(connection)
+
+    def _pool(self, connection: Connection) -> Pool:
+        pool = self._pools.get(connection.id)
+        if pool and pool.connection is connection:
+            return pool
+        if pool:
+            pool.retire()
+        pool = self._pools[connection.id] = Pool(connection, self.clock)
+        return pool
+
+
+def credentials(exchange: Exchange) -> tuple[str, str]:
+    """The caller's credential as digests: (of an access key, of an API token), one of them empty.
+
+    As with PrestaShop, Basic wins over `ws_key` where both are there, and the key is Basic's user.
+    """
+    header = exchange.request.fields.authorization
+    scheme, _, rest = (header or b"").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return "", _digest(rest.strip(b" "))
+    if scheme.lower() == b"basic":
+        return _digest(_basic_user(rest.strip(b" "))), ""
+    return _digest(exchange.target.ws_key or b""), ""
+
+
+def judge_token(exchange: Exchange, connection: Connection | None, caller: Caller | None) -> Connection:
+    """What an API token may do here. Another account's connection answers exactly as an unknown one."""
+    if caller is None:
+        raise GatewayError("unauthenticated")
+    if connection is None or (caller.account != connection.account and caller.scope is not Scope.OPERATE):
+        raise GatewayError("not_found")
+    reads = exchange.request.method in {b"GET", b"HEAD"} and exchange.target.only_reads
+    if not caller.scope.allows(Scope.READ if reads else Scope.FORWARD):
+        raise GatewayError("forbidden", "reading needs the scope `read`, everything else `forward`")
+    return connection
+
+
+def store_head(exchange: Exchange, connection: Connection) -> bytes:
+    """The request as the store gets it: its own Host, its own key, and none of what stops at this hop."""
+    request, target = exchange.request, exchange.target
+    key = connection.api_key.get_secret_value().encode("ascii")
+    path = connection.store.base_path.encode("ascii") + target.path
+    lines = [b"%s %s HTTP/1.1\r\nHost: %s\r\n"]
+    if connection.key_place is KeyPlace.BASIC:
+        lines.append(b"Authorization: Basic " + base64.b64encode(key + b":") + b"\r\n")
+    else:
+        path += (b"&" if b"?" in path else b"?") + b"ws_key=" + key
+    lines[0] %= (request.method, path, connection.store.host_header.encode("ascii"))
+    lines.append(request.fields.forwarded)
+    if request.fields.chunked:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    elif request.fields.length or request.method in {b"POST", b"PUT", b"PATCH"}:
+        lines.append(b"Content-Length: %d\r\n" % request.fields.length)
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def _opens(connection: Connection, digest: str) -> bool:
+    return any(hmac.compare_digest(digest, stored) for _, stored in connection.access_keys)
+
+
+def _digest(credential: bytes) -> str:
+    return hashlib.sha256(credential).hexdigest() if credential else ""
+
+
+def _basic_user(encoded: bytes) -> bytes:
+    try:
+        return base64.b64decode(encoded, validate=True).partition(b":")[0]
+    except (binascii.Error, ValueError):
+        return b""

@@ -1,0 +1,268 @@
+"""The grammar of HTTP/1.1 message heads (RFC 9112), strict: what is ambiguous is refused, nothing is repaired.
+
+Parsing is pure, so equal header blocks, which every connector sends again and again, are read once and remembered.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+
+REQUEST_LINE_BYTES = 16 * 1024
+"""Longest request line; PrestaShop's own web servers take 8,190 bytes."""
+HEAD_BYTES = 64 * 1024
+FIELDS = 100
+REMEMBERED_BYTES = 2048
+"""Header blocks up to this size are remembered, so that what is remembered stays below some 10 MB."""
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_VALUE = rb"[^\x00-\x08\x0a-\x1f\x7f]*"
+_FIELD = re.compile(rb"^((" + _TOKEN + rb"):(" + _VALUE + rb")\r\n)", re.MULTILINE)
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (" + _VALUE + rb"))?\r\n")
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+_HOST = re.compile(rb"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_CODINGS = re.compile(rb"(?:" + _TOKEN + rb"[ \t]*,[ \t]*)+chunked", re.IGNORECASE)
+
+HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+"""Fields that end at the next hop (RFC 9110 §7.6.1)."""
+_CLAIMS_OF_OTHERS = frozenset(
+    {b"forwarded", b"x-real-ip", b"client-ip", b"proxy", b"http2-settings", b"proxy-authorization"}
+)
+_CLAIM_PREFIXES = (b"x-forwarded-", b"x-original-", b"x-rewrite-")
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"authorization", b"connection"})
+_OURS_TO_SET = _FRAMING | HOP_BY_HOP
+_ACTS_ON_OUR_ORIGIN = frozenset(
+    {
+        b"set-cookie",
+        b"set-cookie2",
+        b"alt-svc",
+        b"strict-transport-security",
+        b"clear-site-data",
+        b"nel",
+        b"report-to",
+        b"reporting-endpoints",
+        b"service-worker-allowed",
+    }
+)
+
+
+class MalformedError(Exception):
+    """The message is not plainly HTTP/1.1. `status` is what a caller is told; a store's message becomes 502."""
+
+    def __init__(self, detail: str, status: int = 400) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFields:
+    """What a request's header block says, and the lines of it that go on to the store."""
+
+    forwarded: bytes
+    length: int
+    chunked: bool
+    close: bool
+    keep_alive: bool
+    host: bytes | None
+    authorization: bytes | None
+    expects: bytes | None
+    upgrade: bool
+    navigates: bool
+    json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    method: bytes
+    target: bytes
+    minor: int
+    fields: RequestFields
+
+    @property
+    def has_body(self) -> bool:
+        return self.fields.chunked or self.fields.length > 0
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the connection stays open after the answer (RFC 9112 §9.3)."""
+        return not self.fields.close and (self.minor == 1 or self.fields.keep_alive)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
+    """A store's answer. `length` is None where nothing says how long the body is."""
+
+    status: int
+    minor: int
+    reason: bytes
+    passed: bytes
+    length: int | None
+    chunked: bool
+    close: bool
+
+    @property
+    def bodiless(self) -> bool:
+        """1xx, 204 and 304 never have a body (RFC 9112 §6.3)."""
+        return self.status < 200 or self.status in {204, 304}
+
+
+def read_request(head: bytes) -> RequestHead:
+    """Read a head, from the request line to the empty line's CRLF exclusive. Raises MalformedError."""
+    match = _REQUEST_LINE.match(head)
+    if not match:
+        raise MalformedError("the request line is not `METHOD target HTTP/1.1`")
+    method, target, minor = match.groups()
+    block = head[match.end() :]
+    fields = _remembered_request(block) if len(block) <= REMEMBERED_BYTES else _request_fields(block)
+    if minor == b"1" and fields.host is None:
+        raise MalformedError("there is no Host field (RFC 9112 §3.2)")
+    if minor == b"0" and fields.chunked:
+        raise MalformedError("Transfer-Encoding does not exist in HTTP/1.0 (RFC 9112 §6.1)")
+    return RequestHead(method, target, 1 if minor == b"1" else 0, fields)
+
+
+def read_answer(head: bytes) -> AnswerHead:
+    """Read a store's head, from the status line to the empty line's CRLF exclusive. Raises MalformedError."""
+    match = _STATUS_LINE.match(head)
+    if not match:
+        raise MalformedError("the status line is not `HTTP/1.1 200 OK`")
+    minor, status, reason = match.groups()
+    pairs = _split(head[match.end() :])
+    framing = _Framing()
+    passed = []
+    for line, name, value in pairs:
+        lower = name.lower()
+        if lower in _OURS_TO_SET:
+            framing.take(lower, value)
+            if lower == b"content-length":
+                passed.append((lower, line))
+        elif lower not in _ACTS_ON_OUR_ORIGIN and not lower.startswith(b"postern-"):
+            passed.append((lower, line))
+    framing.judge()
+    if framing.chunked and minor == b"0":
+        raise MalformedError("Transfer-Encoding in an HTTP/1.0 answer")
+    nominated = framing.nominated
+    kept = b"".join([line for name, line in passed if name not in nominated] if nominated else [p[1] for p in passed])
+    close = b"close" in nominated or (minor == b"0" and b"keep-alive" not in nominated)
+    length = framing.length if framing.has_length else None
+    return AnswerHead(int(status), int(minor), reason or b"", kept, length, framing.chunked, close)
+
+
+class _Framing:
+    """Gathers the fields that decide where a message ends, and refuses those that disagree."""
+
+    __slots__ = ("authorization", "chunked", "codings", "has_length", "host", "length", "nominated")
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.has_length = False
+        self.codings: bytes | None = None
+        self.chunked = False
+        self.host: bytes | None = None
+        self.authorization: bytes | None = None
+        self.nominated: frozenset[bytes] = frozenset()
+
+    def take(self, lower: bytes, value: bytes) -> None:
+        value = value.strip(b" \t")
+        if lower == b"content-length":
+            if self.has_length or not _LENGTH.fullmatch(value):
+                raise MalformedError("Content-Length must be one plain decimal number (RFC 9112 §6.3)")
+            self.length, self.has_length = int(value), True
+        elif lower == b"transfer-encoding":
+            if self.codings is not None:
+                raise MalformedError("more than one Transfer-Encoding field")
+            self.codings = value
+        elif lower == b"connection":
+            self.nominated |= frozenset(option.strip(b" \t").lower() for option in value.split(b","))
+        elif lower == b"host":
+            if self.host is not None or not _HOST.fullmatch(value):
+                raise MalformedError("Host must be there once and name one host (RFC 9112 §3.2)")
+            self.host = value
+        elif lower == b"authorization":
+            if self.authorization is not None:
+                raise MalformedError("more than one Authorization field")
+            self.authorization = value
+
+    def judge(self) -> None:
+        if self.codings is not None:
+            if self.codings.lower() != b"chunked":
+                status = 501 if _CODINGS.fullmatch(self.codings) else 400
+                raise MalformedError("the only transfer coding taken here is `chunked`", status)
+            if self.has_length:
+                raise MalformedError("Content-Length and Transfer-Encoding together (RFC 9112 §6.1)")
+            self.chunked = True
+
+
+def _request_fields(block: bytes) -> RequestFields:
+    framing = _Framing()
+    passed: list[tuple[bytes, bytes]] = []
+    seen: dict[bytes, bytes] = {}
+    for line, name, value in _split(block):
+        lower = name.lower()
+        if lower in _OURS_TO_SET:
+            framing.take(lower, value)
+        else:
+            _refuse_disguise(lower)
+            if not _claims(lower):
+                passed.append((lower, line))
+        if lower in _WATCHED:
+            seen[lower] = value.strip(b" \t")
+    framing.judge()
+    if framing.nominated & _FRAMING or any(_claims(name) for name in framing.nominated):
+        raise MalformedError("Connection names a field that must reach its end (RFC 9110 §7.6.1)")
+    return RequestFields(
+        forwarded=b"".join(line for name, line in passed if name not in framing.nominated),
+        length=framing.length,
+        chunked=framing.chunked,
+        close=b"close" in framing.nominated,
+        keep_alive=b"keep-alive" in framing.nominated,
+        host=framing.host,
+        authorization=framing.authorization,
+        expects=seen.get(b"expect"),
+        upgrade=b"upgrade" in seen or b"upgrade" in framing.nominated,
+        navigates=_navigates(seen),
+        json=seen.get(b"io-format", seen.get(b"output-format")) == b"JSON",
+    )
+
+
+_remembered_request = functools.lru_cache(maxsize=1024)(_request_fields)
+
+_WATCHED = frozenset(
+    {b"expect", b"upgrade", b"sec-fetch-mode", b"sec-fetch-dest", b"service-worker", b"io-format", b"output-format"}
+)
+
+
+def _navigates(seen: dict[bytes, bytes]) -> bool:
+    """Whether a browser would show the answer, or run it as a service worker (Fetch Metadata Request Headers)."""
+    return (
+        seen.get(b"sec-fetch-mode") == b"navigate"
+        or seen.get(b"sec-fetch-dest") == b"serviceworker"
+        or b"service-worker" in seen
+    )
+
+
+def _split(block: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """The block's lines as (line with CRLF, name, value), or MalformedError if one is no field."""
+    pairs = _FIELD.findall(block)
+    if len(pairs) != block.count(b"\n"):
+        raise MalformedError("a header line is not `name: value` ending in CRLF (RFC 9112 §5)")
+    if len(pairs) > FIELDS:
+        raise MalformedError(f"more than {FIELDS} header fields", 431)
+    return pairs
+
+
+def _refuse_disguise(lower: bytes) -> None:
+    """Names that some servers read as a framing or credential field: CGI turns `-` into `_`."""
+    if b"_" in lower and lower.replace(b"_", b"-") in _OURS_TO_SET:
+        raise MalformedError("a field name with `_` that would be read as a framing field")
+
+
+def _claims(lower: bytes) -> bool:
+    """Whether a field says where a request came from or went to: PrestaShop believes it, so it stops here."""
+    name = lower.replace(b"_", b"-")
+    return name in _CLAIMS_OF_OTHERS or name.startswith(_CLAIM_PREFIXES)
