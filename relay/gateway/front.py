@@ -67,6 +67,7 @@ class Hall:
         self.limit = connections
         self.fronts: set[Front] = set()
         self.draining = False
+        self._empty = asyncio.Event()
 
     def sweep(self) -> None:
         """Enforce the deadlines of all connections; called once a second."""
@@ -79,6 +80,19 @@ class Hall:
         self.draining = True
         for front in tuple(self.fronts):
             front.drain()
+        self._note_empty()
+
+    async def emptied(self) -> None:
+        """Wait until the last connection of a draining hall is gone."""
+        await self._empty.wait()
+
+    def leave(self, front: Front) -> None:
+        self.fronts.discard(front)
+        self._note_empty()
+
+    def _note_empty(self) -> None:
+        if self.draining and not self.fronts:
+            self._empty.set()
 
 
 class Front(asyncio.Protocol):
@@ -106,7 +120,7 @@ class Front(asyncio.Protocol):
         self._hall.fronts.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._hall.fronts.discard(self)
+        self._hall.leave(self)
         self._state = State.LINGERING
         exchange, self._exchange = self._exchange, None
         app, self._app = self._app, None

@@ -150,7 +150,12 @@ class Acceptor:
         self._server = await loop.create_server(lambda: _Door(self._admission, factory), sock=self._sock, backlog=1024)
         return asyncssh.SSHListener()
 
-    async def close(self) -> None:
+    @property
+    def serving(self) -> bool:
+        return self._server is not None and self._server.is_serving()
+
+    def close(self) -> None:
+        """Take no new connections; those that stand are not touched."""
         if self._server:
             self._server.close()
 

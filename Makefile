@@ -1,0 +1,40 @@
+# demo: see it work · install: everything for development · check: lint and types · test: all that needs no root
+# lab: what needs root (network namespaces, systemd) · bench: figures beside OpenSSH and nginx
+
+VENV := .venv
+PYTHON ?= python3
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo install check test lab bench clean
+
+demo: $(INSTALLED)
+	@$(RUN) -m tests.demo $(if $(ONCE),--once)
+
+install: $(INSTALLED)
+
+check: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+test: $(INSTALLED)
+	$(RUN) -m pytest -m "not lab" $(PYTEST)
+
+lab: $(INSTALLED)
+	$(RUN) -m pytest -m lab tests/lab $(PYTEST)
+
+bench: $(INSTALLED)
+	$(RUN) -m tests.bench $(BENCH)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Postern needs Python 3.11 or newer as $(PYTHON) (apt-get install python3), or PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,161 @@
+"""What a running agent tells whoever may read its state directory: one JSON object per connection to a local socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from agent.failure import AgentError
+from agent.logs import printable
+
+SOCKET = "status.sock"
+RUNTIME_DIRECTORY = Path("/run/postern-agent")
+"""Where the packaged service has its socket (`RuntimeDirectory=`)."""
+ANSWER_SECONDS = 5.0
+ANSWER_BYTES = 1024 * 1024
+_PATH_BYTES = 107  # sun_path of Linux, without its end
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def serve_status(state_dir: Path, snapshot: Callable[[], dict[str, Any]]) -> AsyncIterator[None]:
+    """Answer on the socket while the block runs. An agent that cannot is worse off, but works: it is logged."""
+    path = _own_directory(state_dir) / SOCKET
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                writer.write(json.dumps(snapshot()).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    try:
+        server = await asyncio.start_unix_server(answer, sock=_bind(path))
+    except OSError as error:
+        log.warning("'postern-agent status' will not work", socket=str(path), error=error.strerror)
+        yield
+        return
+    async with server:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def read_status(state_dir: Path, *, chosen: bool) -> dict[str, Any]:
+    """Ask the agent that runs with this state directory; unless it was `chosen` by name, the packaged service too.
+
+    Raises AgentError if none answers.
+    """
+    places = [_own_directory(state_dir), state_dir] + ([] if chosen else [RUNTIME_DIRECTORY])
+    trouble: OSError | None = None
+    for place in places:
+        try:
+            return _ask(place / SOCKET)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            trouble = trouble or error
+        except ValueError:
+            raise AgentError(f"what answers at {place / SOCKET} is not an agent.") from None
+    if isinstance(trouble, PermissionError):
+        raise AgentError("the agent's state may be read by its own user only: try with sudo.")
+    if isinstance(trouble, TimeoutError):
+        raise AgentError("the agent runs, but does not answer: look into its log.")
+    raise AgentError(f"no agent runs with {state_dir}: start it with 'postern-agent run', or name its --state-dir.")
+
+
+def as_text(status: dict[str, Any]) -> Iterator[str]:
+    """The lines that `postern-agent status` prints."""
+    agent = status["agent"]
+    yield f"agent        {agent['name']} ({agent['id']})" if agent else "agent        not enrolled yet"
+    yield f"instance     {status['instance']}"
+    yield f"relay        {status['relay']}"
+    yield f"version      {status['version']}, process {status['pid']}, up {_span(time.time() - status['started'])}"
+    if status["certificate_seconds"] is not None:
+        yield f"certificate  {_span(status['certificate_seconds'])} left"
+    for tunnel in status["tunnels"]:
+        yield f"tunnel {tunnel['slot']}     {_tunnel(tunnel)}"
+    for store in status["stores"]:
+        yield f"store        {store['origin']} at {store['address']}"
+    if error := status["last_error"]:
+        yield f"last error   {_span(time.time() - error['at'])} ago: {printable(error['text'], 500)}"
+
+
+def standing(status: dict[str, Any]) -> bool:
+    """Whether at least one tunnel stands."""
+    return any(tunnel["state"] == "standing" for tunnel in status["tunnels"])
+
+
+def _tunnel(tunnel: dict[str, Any]) -> str:
+    if tunnel["state"] != "standing":
+        return str(tunnel["state"])
+    return (
+        f"standing for {_span(time.time() - tunnel['since'])}, node {tunnel['node']} "
+        f"at {tunnel['address']} ({tunnel['transport']}), {tunnel['channels']} channels"
+    )
+
+
+def _span(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def _own_directory(state_dir: Path) -> Path:
+    """The runtime directory that systemd made, else the state directory."""
+    return Path(os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or state_dir)
+
+
+def _bind(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)  # the state directory's lock says that nobody answers there any more
+        before = os.umask(0o177)
+        try:
+            with _short(path) as short:
+                sock.bind(short)
+        finally:
+            os.umask(before)
+        sock.listen(16)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _ask(path: Path) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, _short(path) as short:
+        sock.settimeout(ANSWER_SECONDS)
+        sock.connect(short)
+        answer = bytearray()
+        while len(answer) < ANSWER_BYTES and (more := sock.recv(65536)):
+            answer += more
+    status = json.loads(answer)
+    if not isinstance(status, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - the caller handles one kind of bad answer
+    return status
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A name for `path` that fits into a socket's address, which is shorter than paths may be."""
+    if len(os.fsencode(path)) <= _PATH_BYTES:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)

@@ -1,0 +1,255 @@
+"""The running agent: enrols, keeps as many tunnels as the relay wants, tells how it is, and leaves cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import structlog
+
+from agent import __version__
+from agent.enrolment import Enrolment, EnrolmentError
+from agent.failure import ConfigurationError
+from agent.https import REQUEST_SECONDS, Link
+from agent.identity import Identity
+from agent.lifelines import Lifelines
+from agent.logs import Sparingly
+from agent.reconnect import Reconnect
+from agent.resolver import DaemonThreads, Resolver
+from agent.settings import Settings
+from agent.slot import REST_SECONDS, Board, Slot, retire
+from agent.status import serve_status
+from agent.systemd import Notifier
+from agent.transports import TcpDialer
+from agent.tunnel import CLOSE_SECONDS, Tunnel
+from agent.wire.token import AccessToken
+
+GRACE_SECONDS = 20.0
+"""How long running channels may go on after the agent was told to stop."""
+EARLY = 0.1
+"""Part of the time to the renewal that is left out at random, so that agents started together part ways."""
+
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """One agent process. `run` returns when it was told to stop, or raises what ended it."""
+
+    def __init__(self, settings: Settings, reload: Callable[[], Settings]) -> None:
+        """`reload` reads the settings again. Raises ConfigurationError or AgentError for what cannot work."""
+        self._settings = settings
+        self._reload = reload
+        link = Link(settings.relay, settings.ca_file)
+        self._identity = Identity.open(settings.state_dir)
+        self._enrolment = Enrolment(settings.relay, self._identity, self._read_token, link)
+        self._enrolment.check_token()
+        self._notifier = Notifier()
+        self._lifelines = Lifelines()
+        self._board = Board()
+        self._resolver = Resolver()
+        self._dialers = {"tcp": TcpDialer(self._resolver)}
+        self._slots: list[Slot] = []
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._retiring: dict[asyncio.Task[None], Tunnel] = {}
+        self._started = time.time()
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until `stop`. Raises ConfigurationError if the relay refused for good."""
+        asyncio.get_running_loop().set_default_executor(DaemonThreads())
+        self._begin("enrolment", self._keep_enrolled())
+        self._begin("service manager", self._inform())
+        try:
+            async with serve_status(self._settings.state_dir, self.snapshot):
+                log.info("agent started", relay=self._settings.relay, stores=[str(s) for s in self._settings.stores])
+                self._notifier.ready(self.summary())
+                await self._until_stopped()
+                await self._leave()
+        finally:
+            for loop in self._loops.values():
+                loop.cancel()
+            for tunnel in self._all_tunnels():
+                tunnel.abort()
+
+    def stop(self) -> None:
+        """Leave: the first time with patience, the second time at once."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    def reload(self) -> None:
+        """Read stores and token again; what the relay must know goes to it with the next enrolment, which is now."""
+        self._notifier.reloading()
+        try:
+            settings = self._reload()
+            settings.read_token()
+        except ConfigurationError as error:
+            log.error("the settings were not taken over", reason=str(error))
+        else:
+            kept = {"relay": self._settings.relay, "state_dir": self._settings.state_dir}
+            self._settings = settings.model_copy(update=kept)
+            log.info("settings read again", stores=[str(store) for store in settings.stores])
+            self._board.want_admission()
+        self._notifier.ready(self.summary())
+
+    def summary(self) -> str:
+        """The state in one line, for systemd."""
+        wanted = self._board.admission.tunnels if self._board.admission else 0
+        if not wanted:
+            trouble = self._board.trouble
+            return trouble[1] if trouble else f"enrolling at {self._settings.relay}"
+        return f"{self._board.standing} of {wanted} tunnels to {self._settings.relay} stand"
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that `status` shows."""
+        admission, trouble, now = self._board.admission, self._board.trouble, time.monotonic()
+        memory = self._identity.memory
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": round(self._started),
+            "relay": self._settings.relay,
+            "agent": {"id": memory.agent_id, "name": memory.agent_name} if memory else None,
+            "instance": self._identity.instance_id,
+            "certificate_seconds": round(admission.expires_at - now) if admission else None,
+            "tunnels": [slot.snapshot() for slot in self._slots],
+            "draining": [{"channels": tunnel.channels} for tunnel in self._retiring.values()],
+            "stores": [{"origin": store.origin, "address": _address(store)} for store in self._settings.stores],
+            "last_error": {"at": round(trouble[0]), "text": trouble[1]} if trouble else None,
+        }
+
+    async def _until_stopped(self) -> None:
+        """Wait for `stop`; a loop that ends with an error ends the agent."""
+        stop = asyncio.ensure_future(self._stop.wait())
+        try:
+            while not stop.done():
+                done, _ = await asyncio.wait([stop, *self._loops.values()], return_when=asyncio.FIRST_COMPLETED)
+                for loop in done - {stop}:
+                    self._loops = {name: task for name, task in self._loops.items() if task is not loop}
+                    if not loop.cancelled():
+                        loop.result()
+        finally:
+            stop.cancel()
+
+    async def _keep_enrolled(self) -> None:
+        name, timing = "enrolment", Reconnect(random.random)
+        worth_telling = Sparingly()
+        renew_at = 0.0
+        while True:
+            due = timing.due(alone=not self._board.standing)
+            moment = due if self._board.wanted else max(due, renew_at)
+            if (pause := min(REST_SECONDS, moment - time.monotonic())) > 0:
+                await self._rest(name, pause)
+                continue
+            self._board.wanted = False
+            timing.began(time.monotonic())
+            try:
+                async with self._lifelines.within(name, 3 * REQUEST_SECONDS):
+                    admission = await self._enrolment.enrol(self._settings.stores)
+            except EnrolmentError as error:
+                timing.failed(time.monotonic(), refused=error.refused, retry_after=error.retry_after)
+                if worth_telling(str(error)):
+                    log.warning("not enrolled", reason=str(error))
+                self._board.note_trouble(str(error))
+                continue
+            timing.stood(time.monotonic())
+            worth_telling = Sparingly()
+            renew_at = admission.renew_at - EARLY * random.random() * (admission.renew_at - admission.taken_at)  # noqa: S311 - spreads load
+            if self._board.admission is None:
+                log.info(
+                    "enrolled", agent=admission.agent_name, agent_id=admission.agent_id, instance=admission.instance_id
+                )
+            self._board.admission = admission
+            self._keep_slots(admission.tunnels)
+            self._board.changed()
+
+    def _keep_slots(self, wanted: int) -> None:
+        """Start the slots that are missing, end those that are too many."""
+        for number in range(len(self._slots), wanted):
+            slot = Slot(
+                number,
+                board=self._board,
+                dialers=self._dialers,
+                resolver=self._resolver,
+                lifelines=self._lifelines,
+                timing=Reconnect(random.random),
+                retire=self._retire,
+            )
+            self._slots.append(slot)
+            self._begin(slot.name, slot.run())
+        for slot in self._slots[wanted:]:
+            self._loops.pop(slot.name).cancel()
+            if tunnel := self._board.tunnels.pop(slot.number, None):
+                self._retire(tunnel)
+        del self._slots[wanted:]
+
+    async def _inform(self) -> None:
+        """Tell systemd the state, and that we live: but only while every recovery loop has its timer armed."""
+        watchdog = self._notifier.watchdog_seconds
+        said = ""
+        while True:
+            if stuck := self._lifelines.overdue():
+                log.error("a recovery loop is stuck; the watchdog is not fed", loops=stuck)
+            elif watchdog:
+                self._notifier.alive()
+            if (summary := self.summary()) != said:
+                said = summary
+                self._notifier.status(said)
+            await self._rest("service manager", min(REST_SECONDS, watchdog / 3 if watchdog else REST_SECONDS))
+
+    async def _rest(self, name: str, seconds: float) -> None:
+        """Wait until something changed, no longer than this."""
+        change = asyncio.ensure_future(self._board.change())
+        try:
+            async with self._lifelines.within(name, seconds + 1):
+                await asyncio.wait([change], timeout=seconds)
+        finally:
+            change.cancel()
+
+    async def _leave(self) -> None:
+        """Take no more channels, let those that run finish, close the tunnels; a successor may begin meanwhile."""
+        self._notifier.stopping("leaving")
+        for loop in self._loops.values():
+            loop.cancel()
+        self._identity.unlock()
+        tunnels = self._all_tunnels()
+        for tunnel in tunnels:
+            tunnel.leave()
+        log.info("leaving", channels=sum(tunnel.channels for tunnel in tunnels))
+        await self._wait_for(tunnels)
+        async with asyncio.timeout(2 * CLOSE_SECONDS):
+            await asyncio.gather(*(tunnel.close() for tunnel in tunnels))
+        log.info("left")
+
+    async def _wait_for(self, tunnels: list[Tunnel]) -> None:
+        done = asyncio.gather(*(tunnel.done() for tunnel in tunnels))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        either: set[asyncio.Future[Any]] = {done, hurry}
+        await asyncio.wait(either, timeout=GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for wait in (done, hurry):
+            wait.cancel()
+
+    def _read_token(self) -> AccessToken | None:
+        return self._settings.read_token()
+
+    def _all_tunnels(self) -> list[Tunnel]:
+        return [*self._board.tunnels.values(), *self._retiring.values()]
+
+    def _retire(self, tunnel: Tunnel) -> None:
+        task = asyncio.ensure_future(retire(tunnel))
+        self._retiring[task] = tunnel
+        task.add_done_callback(partial(self._retiring.pop))
+
+    def _begin(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
+        self._loops[name] = asyncio.create_task(loop, name=name)
+        self._board.changed()
+
+
+def _address(store: Any) -> str:
+    return f"{store.dial_host}:{store.dial_port}"

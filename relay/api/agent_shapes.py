@@ -1,0 +1,157 @@
+"""Agents, their tokens and instances as the typed surface shows and takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Self
+
+from pydantic import BaseModel, Field
+
+from relay.api.answers import ShownOnce
+from relay.api.live import AgentState, LiveAgent, stores_of
+from relay.api.shapes import Form, Name, OwnerNamed, Patch, Time, absent
+from relay.database.agents import PLACES_MOST
+from relay.database.records import AgentTokenRecord, InstanceRecord, NewAgent, NewAgentToken
+from relay.tunnels.tunnel import Tunnel as Standing
+
+Places = Annotated[int, Field(ge=1, le=PLACES_MOST, description="Instances that may be enrolled at once.")]
+
+
+class AgentForm(Form):
+    name: Name
+    places: Places = 1
+    token_expires_at: Time | None = None
+    account: OwnerNamed = None
+
+
+class AgentPatch(Patch):
+    name: Name = absent()
+    places: Places = absent()
+
+
+class AgentTokenForm(Form):
+    expires_at: Time | None = None
+
+
+class Tunnel(BaseModel):
+    """An SSH connection that stands on the node that answers."""
+
+    instance: Annotated[str, Field(examples=["ins_q3w5e7r2t4y6u2i3"])]
+    remote: Annotated[str, Field(description="The address that it came from.", examples=["203.0.113.7"])]
+    since: Time
+    generation: Annotated[int, Field(description="Grows; a later one of the same instance replaces it.")]
+    channels: Annotated[int, Field(description="TCP connections to stores, open or being opened.")]
+    stores: Annotated[list[str], Field(description="What it publishes.", examples=[["shop.lan:80"]])]
+
+    @classmethod
+    def of(cls, tunnel: Standing) -> Self:
+        return cls(
+            instance=tunnel.identity.instance,
+            remote=tunnel.remote,
+            since=int(tunnel.since),
+            generation=tunnel.generation,
+            channels=tunnel.channels,
+            stores=stores_of(tunnel),
+        )
+
+
+class Instance(BaseModel):
+    """An installed agent process with its own key pair."""
+
+    id: Annotated[str, Field(examples=["ins_q3w5e7r2t4y6u2i3"])]
+    agent: Annotated[str, Field(examples=["agt_k3v7qjx2m5w4tzab"])]
+    token: Annotated[str, Field(description="The access token that it showed last.", examples=["atk_a2b3c4d5e6f7g2h3"])]
+    host_name: Annotated[str, Field(examples=["shop-server"])]
+    version: Annotated[str, Field(examples=["0.1.0"])]
+    stores: Annotated[list[str], Field(description="As it said when it enrolled.", examples=[["http://shop.lan"]])]
+    online: bool
+    enrolled_at: Time
+    last_seen_at: Time
+    revoked_at: Time | None
+
+    @classmethod
+    def of(cls, record: InstanceRecord, tunnels: Iterable[Standing]) -> Self:
+        return cls(
+            id=record.id,
+            agent=record.agent,
+            token=record.token,
+            host_name=record.host_name,
+            version=record.version,
+            stores=list(record.stores),
+            online=any(tunnel.identity.instance == record.id and not tunnel.lost for tunnel in tunnels),
+            enrolled_at=record.enrolled_at,
+            last_seen_at=record.last_seen_at,
+            revoked_at=record.revoked_at,
+        )
+
+
+class Agent(BaseModel):
+    """An agent, and how it is now."""
+
+    id: Annotated[str, Field(examples=["agt_k3v7qjx2m5w4tzab"])]
+    account: Annotated[str, Field(examples=["acc_b7c6d5e4f3g2h7i6"])]
+    name: Name
+    places: Places
+    created_at: Time
+    revoked_at: Time | None
+    state: AgentState
+    since: Annotated[Time, Field(description="Since when the state has been so, as far as is known. Unix seconds.")]
+    last_seen_at: Time | None
+    instances: list[Instance]
+    tunnels: list[Tunnel]
+
+    @classmethod
+    def of(cls, agent: LiveAgent) -> Self:
+        record = agent.record
+        return cls(
+            id=record.id,
+            account=record.account,
+            name=record.name,
+            places=record.places,
+            created_at=record.created_at,
+            revoked_at=record.revoked_at,
+            state=agent.state,
+            since=agent.since,
+            last_seen_at=agent.last_seen_at,
+            instances=[Instance.of(instance, agent.tunnels) for instance in agent.instances],
+            tunnels=[Tunnel.of(tunnel) for tunnel in agent.tunnels],
+        )
+
+
+class AgentCreated(Agent):
+    """A new agent with its first access token."""
+
+    token: Annotated[ShownOnce, Field(description="Shown once: give it to the agent, and to nobody else.")]
+    token_id: Annotated[str, Field(examples=["atk_a2b3c4d5e6f7g2h3"])]
+
+    @classmethod
+    def of_new(cls, agent: LiveAgent, new: NewAgent) -> Self:
+        return cls(**dict(Agent.of(agent)), token=new.text, token_id=new.token.id)
+
+
+class AgentToken(BaseModel):
+    """An access token, without its text: the relay keeps only the public half."""
+
+    id: Annotated[str, Field(examples=["atk_a2b3c4d5e6f7g2h3"])]
+    agent: Annotated[str, Field(examples=["agt_k3v7qjx2m5w4tzab"])]
+    created_at: Time
+    expires_at: Time | None
+    revoked_at: Time | None
+
+    @classmethod
+    def of(cls, record: AgentTokenRecord) -> Self:
+        return cls(
+            id=record.id,
+            agent=record.agent,
+            created_at=record.created_at,
+            expires_at=record.expires_at,
+            revoked_at=record.revoked_at,
+        )
+
+
+class AgentTokenCreated(AgentToken):
+    token: Annotated[ShownOnce, Field(description="Shown once: give it to the agent, and to nobody else.")]
+
+    @classmethod
+    def of_new(cls, new: NewAgentToken) -> Self:
+        return cls(**dict(AgentToken.of(new.token)), token=new.text)

@@ -1,0 +1,78 @@
+"""The typed surface put together: routes, errors and their description, in one FastAPI application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from relay.api import accounts, agents, audit, connections, documentation, enrolment, health, problems, status, tokens
+from relay.api.answers import Answer
+from relay.api.openapi import describe
+from relay.api.parts import Parts
+
+__all__ = ["Parts", "Surface", "build", "described"]
+
+_SUMMARY = "Lets hosted connectors reach PrestaShop webservices behind firewalls, through tunnels dialled from inside."
+_DESCRIPTION = """\
+Errors are RFC 9457 problems (`application/problem+json`) with a stable `code`, the `origin` that is to blame, and \
+whether a retry helps (`retryable`). Ids of another account answer exactly as unknown ids. Times are unix seconds. \
+Lists come in parts: `{"items": […], "next": cursor or null}`.
+
+Requests to a store go to `/to/{connection}/api/…`, which is not described here: what comes back is the store's own.
+"""
+_TAGS = [
+    {"name": "agents", "description": "The on-premise agents, their access tokens and instances."},
+    {"name": "connections", "description": "What connectors use: a store, its key, and the way to it."},
+    {"name": "API tokens", "description": "Who may use this surface, and how far."},
+    {"name": "accounts", "description": "The customers of this relay. For operators."},
+    {"name": "status", "description": "How things are, and who changed what."},
+    {"name": "agent", "description": "What agents themselves call."},
+    {"name": "health", "description": "What probes call."},
+]
+_ROOMS = (agents, connections, tokens, accounts, status, audit, enrolment, health, documentation)
+
+
+class Surface(FastAPI):
+    """FastAPI with a document that tells of problems as well."""
+
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            self.openapi_schema = describe(self)
+        return self.openapi_schema
+
+
+def build(parts: Parts) -> Surface:
+    """The application that serves; it starts nothing and owns nothing that would have to be closed."""
+    surface = described(parts.version)
+    surface.servers = [{"url": parts.public_url}]
+    surface.state.parts = parts
+    return surface
+
+
+def described(version: str) -> Surface:
+    """The application without what it needs to serve: good for its document."""
+    surface = Surface(
+        title="Postern relay",
+        version=version,
+        summary=_SUMMARY,
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        default_response_class=Answer,
+        generate_unique_id_function=_operation_id,
+    )
+    surface.state.parts = None
+    problems.install(surface)
+    for room in _ROOMS:
+        surface.include_router(room.router)
+    return surface
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The function's name: clients are generated from it, so it stays."""
+    return route.name

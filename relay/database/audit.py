@@ -1,0 +1,54 @@
+"""Who changed what, when and from where: one event per change, written in the change's own transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from relay.database.engine import Database
+from relay.database.paging import LIMIT, read_page
+from relay.database.records import EVERY_ACCOUNT, Accounts, Actor, AuditRecord, Page
+from relay.database.tables import AuditEventRow
+
+
+async def note(
+    session: AsyncSession, by: Actor, action: str, subject: str, *, at: int, account: str | None, **details: Any
+) -> None:
+    """Write an event into the transaction. `details` go into JSON and must hold no secret."""
+    await session.execute(
+        insert(AuditEventRow).values(
+            at=at, account=account, actor=by.id, source=by.source, action=action, subject=subject, details=details
+        )
+    )
+
+
+async def page(
+    database: Database,
+    accounts: Accounts,
+    *,
+    subject: str | None = None,
+    cursor: str | None = None,
+    limit: int = LIMIT,
+) -> Page[AuditRecord]:
+    """The newest events first, all or those of one subject (an id)."""
+    statement = select(AuditEventRow)
+    if accounts is not EVERY_ACCOUNT:
+        statement = statement.where(AuditEventRow.account == accounts)
+    if subject is not None:
+        statement = statement.where(AuditEventRow.subject == subject.replace("\x00", ""))
+    async with database.reading() as session:
+        return await read_page(
+            session, statement, [AuditEventRow.seq], _record, cursor=cursor, limit=limit, descending=True
+        )
+
+
+async def last_at(session: AsyncSession, action: str, subject: str) -> int | None:
+    """When that was last noted of the subject."""
+    statement = select(AuditEventRow.at).where(AuditEventRow.subject == subject, AuditEventRow.action == action)
+    return await session.scalar(statement.order_by(AuditEventRow.seq.desc()).limit(1))
+
+
+def _record(row: AuditEventRow) -> AuditRecord:
+    return AuditRecord(row.seq, row.at, row.account, row.actor, row.source, row.action, row.subject, row.details)

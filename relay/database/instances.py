@@ -1,0 +1,107 @@
+"""Instances: the installed agent processes that have enrolled, and the places that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from relay.database import audit, changes
+from relay.database.engine import Database
+from relay.database.errors import Conflict, NotFound
+from relay.database.names import find_row, within
+from relay.database.paging import LIMIT, read_page
+from relay.database.records import Accounts, Actor, InstanceRecord, Page
+from relay.database.tables import InstanceRow
+
+
+async def find(database: Database, accounts: Accounts, instance: str) -> InstanceRecord:
+    """Raises NotFound."""
+    async with database.reading() as session:
+        return _record(await find_row(session, InstanceRow, accounts, instance))
+
+
+async def page(
+    database: Database,
+    accounts: Accounts,
+    agent: str | None = None,
+    *,
+    cursor: str | None = None,
+    limit: int = LIMIT,
+) -> Page[InstanceRecord]:
+    """All instances or one agent's, revoked ones included, in the order of their enrolment."""
+    statement = within(select(InstanceRow), InstanceRow, accounts)
+    if agent is not None:
+        statement = statement.where(InstanceRow.agent == agent.replace("\x00", ""))
+    async with database.reading() as session:
+        keys = [InstanceRow.enrolled_at, InstanceRow.id]
+        return await read_page(session, statement, keys, _record, cursor=cursor, limit=limit)
+
+
+async def release(database: Database, accounts: Accounts, agent: str, instance: str, *, by: Actor) -> None:
+    """Free the instance's place and cut its tunnels; it may enrol again, with a token, if there is a place.
+
+    Raises NotFound, Conflict `instance_revoked` (which holds no place, and stays known so that it stays out).
+    """
+    async with database.writing() as session:
+        row = await _find(session, accounts, agent, instance)
+        if row.revoked_at is not None:
+            raise Conflict("instance_revoked", f"{row.id} is revoked and holds no place: there is nothing to release")
+        await remove(session, row, by=by, at=database.now(), action="instance.release")
+
+
+async def revoke(database: Database, accounts: Accounts, agent: str, instance: str, *, by: Actor) -> InstanceRecord:
+    """Shut the instance's key out for good, cut its tunnels and free its place. Raises NotFound."""
+    async with database.writing() as session:
+        row = await _find(session, accounts, agent, instance)
+        at = database.now()
+        row.revoked_at = row.revoked_at or at
+        record = _record(row)
+        await _noted_end(session, by, "instance.revoke", record, at)
+        return record
+
+
+async def seen(database: Database, times: Mapping[str, int]) -> None:
+    """Remember when instances were last online. Unknown ids are passed over; no time is put back."""
+    if not times:
+        return
+    async with database.writing() as session:
+        for instance, at in times.items():
+            older = InstanceRow.id == instance, InstanceRow.last_seen_at < at
+            await session.execute(update(InstanceRow).where(*older).values(last_seen_at=at))
+
+
+async def remove(session: AsyncSession, row: InstanceRow, *, by: Actor, at: int, action: str) -> None:
+    """Take the instance off its place in a transaction that is open."""
+    await session.execute(delete(InstanceRow).where(InstanceRow.id == row.id))
+    await _noted_end(session, by, action, _record(row), at)
+
+
+async def _find(session: AsyncSession, accounts: Accounts, agent: str, instance: str) -> InstanceRow:
+    row = await find_row(session, InstanceRow, accounts, instance)
+    if row.agent != agent:
+        raise NotFound(InstanceRow.noun, instance)
+    return row
+
+
+async def _noted_end(session: AsyncSession, by: Actor, action: str, record: InstanceRecord, at: int) -> None:
+    await changes.append(session, "instance", record.id, at=at, revoked=True)
+    details = {"agent": record.agent, "host_name": record.host_name}
+    await audit.note(session, by, action, record.id, at=at, account=record.account, **details)
+
+
+def _record(row: InstanceRow) -> InstanceRecord:
+    return InstanceRecord(
+        id=row.id,
+        account=row.account,
+        agent=row.agent,
+        token=row.token,
+        public_key=row.public_key,
+        host_name=row.host_name,
+        version=row.version,
+        stores=tuple(row.stores),
+        enrolled_at=row.enrolled_at,
+        last_seen_at=row.last_seen_at,
+        revoked_at=row.revoked_at,
+    )

@@ -1,0 +1,83 @@
+"""Master keys renewed: everything sealed with an older key is sealed again, row by row, in short transactions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import not_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from relay.database import audit, authorities, connections
+from relay.database.engine import Database
+from relay.database.records import Actor
+from relay.database.secrets import VERSION, sealed_with
+from relay.database.tables import AuthorityRow, ConnectionRow
+
+BATCH = 50
+"""Rows per transaction: a few milliseconds, so that nobody waits for long behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    key: str
+    """The id of the key that now seals everything."""
+    sealed: int
+    """Secrets sealed again in this run."""
+    older: tuple[str, ...]
+    """Keys still in the file, which nothing needs but backups."""
+
+
+async def rotate(database: Database, *, by: Actor) -> Rotated:
+    """Make a new master key, unless one waits that does not yet seal everything; then seal everything with it.
+
+    Stopped at any point it leaves every secret readable, and goes on where it was when run again.
+    Raises UnknownMasterKey, DoesNotOpen, Conflict `keys_elsewhere`.
+    """
+    current = database.keys.read().current.id
+    if set(await count(database)) <= {current}:
+        current = database.keys.add_key().id
+        await _noted(database, by, "keys.add", current)
+    done = 0
+    while batch := await _seal_batch(database):
+        done += batch
+    await _noted(database, by, "keys.rotate", current, sealed=done)
+    return Rotated(current, done, tuple(key.id for key in database.keys.keyring.keys[1:]))
+
+
+async def count(database: Database) -> Counter[str]:
+    """How many secrets each master key seals, by its id."""
+    async with database.reading() as session:
+        sealed = [*await session.scalars(select(ConnectionRow.key_sealed))]
+        sealed += await session.scalars(select(AuthorityRow.private_sealed))
+    return Counter(sealed_with(each) for each in sealed)
+
+
+async def _seal_batch(database: Database) -> int:
+    """Seal up to BATCH secrets again; how many there were."""
+    keys = database.keys
+    current = keys.keyring.current.id
+    async with database.writing() as session:
+        authority_rows = await _stale(session, select(AuthorityRow), AuthorityRow.private_sealed, current)
+        for authority in authority_rows:
+            bound = authorities.place(authority.id, authority.kind, authority.public_key)
+            secret = keys.open(authority.private_sealed, bound)
+            authority.private_sealed = keys.seal(secret.get_secret_value(), bound)
+        connection_rows = await _stale(session, select(ConnectionRow), ConnectionRow.key_sealed, current)
+        for connection in connection_rows:
+            bound = connections.place(connection)
+            secret = keys.open(connection.key_sealed, bound)
+            connection.key_sealed = keys.seal(secret.get_secret_value(), bound)
+        return len(authority_rows) + len(connection_rows)
+
+
+async def _stale(session: AsyncSession, statement: Any, column: InstrumentedAttribute[str], current: str) -> list[Any]:
+    sealed_so = column.startswith(f"{VERSION}.{current}.", autoescape=True)
+    return list(await session.scalars(statement.where(not_(sealed_so)).limit(BATCH)))
+
+
+async def _noted(database: Database, by: Actor, action: str, key: str, **details: Any) -> None:
+    async with database.writing() as session:
+        await audit.note(session, by, action, key, at=database.now(), account=None, **details)

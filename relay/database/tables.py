@@ -1,0 +1,216 @@
+"""The tables: every row that belongs to an account is tied to its neighbours by keys that hold the account too."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_NAMES = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+_SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Row(DeclarativeBase):
+    metadata = MetaData(naming_convention=_NAMES)
+    type_annotation_map = {int: BigInteger, str: String, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 - SQLAlchemy's own protocol
+
+
+class OwnedRow(Row):
+    """A row that belongs to one account, and is found only together with it."""
+
+    __abstract__ = True
+
+    noun: ClassVar[str]
+    prefix: ClassVar[str]
+    """Of its ids."""
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str]
+
+
+class NamedRow(OwnedRow):
+    """A row that its account also knows by a name of its own."""
+
+    __abstract__ = True
+
+    name: Mapped[str]
+
+
+def _of_account() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["account"], ["accounts.id"])
+
+
+class AccountRow(Row):
+    __tablename__ = "accounts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[int]
+
+
+class ApiTokenRow(OwnedRow):
+    __tablename__ = "api_tokens"
+    noun, prefix = "API token", "tok"
+    __table_args__ = (_of_account(), Index(None, "account", "name"))
+
+    name: Mapped[str]
+    scope: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[int]
+    expires_at: Mapped[int | None]
+    revoked_at: Mapped[int | None]
+
+
+class AgentRow(NamedRow):
+    __tablename__ = "agents"
+    noun, prefix = "agent", "agt"
+    __table_args__ = (_of_account(), UniqueConstraint("account", "name"), UniqueConstraint("account", "id"))
+
+    places: Mapped[int]
+    created_at: Mapped[int]
+    revoked_at: Mapped[int | None]
+
+
+class AgentTokenRow(OwnedRow):
+    __tablename__ = "agent_tokens"
+    noun, prefix = "agent token", "atk"
+    __table_args__ = (
+        ForeignKeyConstraint(["account", "agent"], ["agents.account", "agents.id"], ondelete="CASCADE"),
+        UniqueConstraint("account", "agent", "id"),
+    )
+
+    agent: Mapped[str]
+    public_key: Mapped[str]
+    """64 hex digits: the raw Ed25519 key. The token itself is kept nowhere."""
+    created_at: Mapped[int]
+    expires_at: Mapped[int | None]
+    revoked_at: Mapped[int | None]
+
+
+class InstanceRow(OwnedRow):
+    __tablename__ = "instances"
+    noun, prefix = "instance", "ins"
+    __table_args__ = (
+        ForeignKeyConstraint(["account", "agent"], ["agents.account", "agents.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(
+            ["account", "agent", "token"], ["agent_tokens.account", "agent_tokens.agent", "agent_tokens.id"]
+        ),
+        Index(None, "account", "agent"),
+    )
+
+    agent: Mapped[str]
+    token: Mapped[str]
+    public_key: Mapped[str]
+    host_name: Mapped[str]
+    version: Mapped[str]
+    stores: Mapped[list[str]]
+    serial: Mapped[int]
+    """Of the newest certificate: never falls, not even when a released key enrols again."""
+    enrolled_at: Mapped[int]
+    last_seen_at: Mapped[int]
+    revoked_at: Mapped[int | None]
+
+
+class ConnectionRow(NamedRow):
+    __tablename__ = "connections"
+    noun, prefix = "connection", "con"
+    __table_args__ = (
+        _of_account(),
+        ForeignKeyConstraint(["account", "agent"], ["agents.account", "agents.id"]),
+        UniqueConstraint("account", "name"),
+        UniqueConstraint("account", "id"),
+        Index(None, "account", "agent"),
+        CheckConstraint(
+            "(mode = 'cloud' AND agent IS NULL) OR (mode = 'on-premise' AND agent IS NOT NULL)", name="mode"
+        ),
+    )
+
+    mode: Mapped[str]
+    agent: Mapped[str | None]
+    store_url: Mapped[str]
+    key_sealed: Mapped[str]
+    key_set_at: Mapped[int]
+    key_place: Mapped[str]
+    ca_pem: Mapped[str | None]
+    pinned_spki_sha256: Mapped[str | None]
+    concurrency: Mapped[int]
+    created_at: Mapped[int]
+    updated_at: Mapped[int]
+
+
+class AccessKeyRow(OwnedRow):
+    __tablename__ = "access_keys"
+    noun, prefix = "access key", "key"
+    __table_args__ = (
+        ForeignKeyConstraint(["account", "connection"], ["connections.account", "connections.id"], ondelete="CASCADE"),
+        Index(None, "account", "connection"),
+    )
+
+    connection: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[int]
+    revoked_at: Mapped[int | None]
+
+
+class AuthorityRow(Row):
+    """A key pair of the relay's own; the newest of a kind is the one in use."""
+
+    __tablename__ = "authorities"
+    __table_args__ = (Index(None, "kind", "created_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    public_key: Mapped[str]
+    private_sealed: Mapped[str]
+    created_at: Mapped[int]
+
+
+class EnrolmentNonceRow(Row):
+    __tablename__ = "enrolment_nonces"
+
+    nonce: Mapped[str] = mapped_column(primary_key=True)
+    forget_at: Mapped[int] = mapped_column(index=True)
+
+
+class AuditEventRow(Row):
+    """Without foreign keys: what happened stays on record when its subject is gone."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (Index(None, "account", "seq"), Index(None, "subject", "seq"), {"sqlite_autoincrement": True})
+
+    seq: Mapped[int] = mapped_column(_SEQUENCE, primary_key=True)
+    at: Mapped[int]
+    account: Mapped[str | None]
+    actor: Mapped[str]
+    source: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    details: Mapped[dict[str, Any]]
+
+
+class ChangeRow(Row):
+    __tablename__ = "changes"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    seq: Mapped[int] = mapped_column(_SEQUENCE, primary_key=True)
+    at: Mapped[int] = mapped_column(index=True)
+    kind: Mapped[str]
+    subject: Mapped[str]
+    revoked: Mapped[bool]
