@@ -1,8 +1,19 @@
-"""How the agent ends: the exit statuses, and the two kinds of failure that end it with a plain sentence."""
+"""How failures are told: the exit statuses, the two kinds that end the agent with a sentence, the system's errors."""
 
 from __future__ import annotations
 
+import os
+
+from agent.logs import printable
+
 DONE, FAILED, USAGE, CONFIGURATION = 0, 1, 2, 78
+
+
+def said(error: OSError) -> str:
+    """What the system says of an error, such as `Connection refused`, without what a library wraps around it."""
+    if error.errno is None or error.errno <= 0:  # the resolver's own numbers are negative
+        return printable(error.strerror or str(error) or type(error).__name__)
+    return os.strerror(error.errno)
 
 
 class AgentError(Exception):

@@ -38,6 +38,11 @@ class Forward(asyncio.Protocol):
         else:
             self.store.resume_reading()
 
+    def spoil(self) -> None:
+        """The channel did not come to be: the store's connection ends alone."""
+        self._joined = False
+        self.store.abort()
+
     def data_received(self, data: bytes) -> None:
         self.moved += len(data)
         if not self.channel.is_closing():
@@ -102,6 +107,9 @@ class FromRelay:
     def join(self) -> None:
         self._forward.join()
 
+    def spoil(self) -> None:
+        self._forward.spoil()
+
     def data_received(self, data: bytes) -> None:
         self._forward.moved += len(data)
         if not self._forward.store.is_closing():
@@ -137,6 +145,7 @@ class StoreChannel(Channel):
             self.attach(self._from_relay)
         except Exception:
             log.exception("a channel failed as it opened; it is closed")
+            self._from_relay.spoil()
             chan.abort()
 
     def finish(self) -> None:

@@ -13,6 +13,7 @@ import asyncssh
 import structlog
 
 from agent.dialling import attempts, connect
+from agent.failure import said
 from agent.forward import Forward
 from agent.logs import Sparingly, printable
 from agent.resolver import Address, Resolver
@@ -57,7 +58,7 @@ async def dial(store: Store, resolver: Resolver, seconds: float = DIAL_SECONDS) 
     except TimeoutError:
         raise DialError(ChannelRefusal.STORE_TIMEOUT, f"{where} did not answer within {seconds:g} s") from None
     except OSError as error:
-        raise DialError(_code(error), f"{where}: {error.strerror or error}") from None
+        raise DialError(_code(error), f"{where}: {said(error)}") from None
 
 
 async def look_up(store: Store, resolver: Resolver, seconds: float) -> list[Address]:
@@ -67,7 +68,7 @@ async def look_up(store: Store, resolver: Resolver, seconds: float) -> list[Addr
     except TimeoutError:
         raise DialError(ChannelRefusal.STORE_DNS, f"no name server answered for {store.dial_host}") from None
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a name"
+        reason = said(error) if isinstance(error, OSError) else "not a name"
         raise DialError(ChannelRefusal.STORE_DNS, f"the name {store.dial_host} is not found: {reason}") from None
     return _meant(store, addresses)
 

@@ -7,7 +7,7 @@ import email.utils
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from agent import __version__
-from agent.failure import ConfigurationError
+from agent.failure import ConfigurationError, said
 from agent.logs import printable
 from agent.wire.limits import DIAL_SECONDS, ENROLMENT_BYTES
 
@@ -72,8 +72,7 @@ class Link:
 
     async def explain(self, error: Exception) -> str:
         """What an error on the way to the relay means, in a sentence."""
-        cause = _cause(error, ssl.SSLError)
-        if isinstance(cause, ssl.SSLCertVerificationError):
+        if cause := next((c for c in _causes(error) if isinstance(c, ssl.SSLCertVerificationError)), None):
             if cause.verify_code in {_NOT_YET_VALID, _EXPIRED}:
                 return await self._explain_dates(cause)
             return (
@@ -84,11 +83,11 @@ class Link:
             return f"the proxy on the way to {self._relay} refuses: {printable(str(error))}."
         if isinstance(error, httpx.TimeoutException):
             return f"{self._relay} did not answer within {DIAL_SECONDS} s."
-        if isinstance(lookup := _cause(error, socket.gaierror), socket.gaierror):
-            return f"the name of {self._relay} is not found: {lookup.strerror}."
-        refused = _cause(error, OSError)
-        reason = refused.strerror if isinstance(refused, OSError) and refused.strerror else str(error)
-        return f"{self._relay} cannot be reached: {printable(reason) or type(error).__name__}."
+        system = next((cause for cause in _causes(error) if isinstance(cause, OSError) and cause.errno), None)
+        if isinstance(system, socket.gaierror):
+            return f"the name of {self._relay} is not found: {said(system)}."
+        reason = said(system) if isinstance(system, OSError) else printable(str(error)) or type(error).__name__
+        return f"{self._relay} cannot be reached: {reason}."
 
     async def _explain_dates(self, cause: ssl.SSLCertVerificationError) -> str:
         """Ask once more without believing anything, for the `Date` alone: is it the certificate, or our clock?"""
@@ -182,8 +181,9 @@ def no_trust() -> ssl.SSLContext:
     return context
 
 
-def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
-    """The first error of this kind in the chain of causes."""
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it came from, and so on; of a group, its first."""
+    while error is not None:
+        yield error
+        inside = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
+        error = inside or error.__cause__ or error.__context__

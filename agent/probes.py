@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from agent.dialling import attempts, connect
+from agent.failure import said
 from agent.forwarder import DialError, dial, look_up
 from agent.https import Link, LinkError, Reply, issuer, no_trust, skewed
 from agent.logs import printable
@@ -71,7 +72,7 @@ class Chain:
         except StepError as error:
             self._fail(name, str(error), error.remedy, began)
         except OSError as error:
-            self._fail(name, printable(error.strerror or str(error)), remedy, began)
+            self._fail(name, said(error), remedy, began)
         else:
             self.lines.append(Line(name, "PASS", detail, ms=_ms(began)))
             return result

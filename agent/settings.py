@@ -141,6 +141,8 @@ def _read_token_file(path: Path) -> str:
 def _parse_token(text: str, place: str) -> AccessToken:
     if not text.strip():
         raise ConfigurationError(f"{place} is empty: put the agent's access token there.")
+    if not text.isascii():
+        raise ConfigurationError(f"{place} holds no good access token: a token is plain ASCII.")
     try:
         return AccessToken.parse(text)
     except TokenMistypedError as error:

@@ -10,6 +10,7 @@ import asyncssh
 import structlog
 
 from agent.enrolment import Admission
+from agent.failure import said
 from agent.forwarder import IDLE_SECONDS, Forwarder
 from agent.logs import printable
 from agent.resolver import Resolver
@@ -176,7 +177,7 @@ async def _dial(dialer: Dialer, endpoint: Endpoint, where: str) -> Dialled:
     except TimeoutError:
         raise TunnelError(f"{where} does not answer: does the firewall let this machine out to it?") from None
     except OSError as error:
-        raise TunnelError(f"{where} cannot be reached: {error.strerror or error}") from None
+        raise TunnelError(f"{where} cannot be reached: {said(error)}") from None
 
 
 async def _log_in(

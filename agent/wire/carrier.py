@@ -2,8 +2,7 @@
 
 asyncssh leaves `pause_writing` of its connection empty (2.24), so that fifty writers to a frozen peer queue a window
 each. A Carrier stands between asyncio's transport and asyncssh's connection, passes everything on, and pauses the
-connection's channels while the transport is full. It also spares the empty MSG_IGNORE packet that asyncssh sends ahead
-of every packet: it guards CBC ciphers against chosen plaintext, AEAD ciphers need no such guard (checked with 2.24.1).
+connection's channels while the transport is full.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import asyncssh
-from asyncssh.constants import MSG_IGNORE
-from asyncssh.encryption import ChachaEncryption, GCMEncryption
 
 from agent.wire.limits import BULK_WINDOWS_PER_TUNNEL, TRANSPORT_HIGH_WATER_BYTES
+from agent.wire.sending import JoinedWrites, LeanSending
 
 SshConnection = asyncssh.SSHClientConnection | asyncssh.SSHServerConnection
 
@@ -45,11 +43,12 @@ class Carrier(asyncio.Protocol):
         return carrier
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        writing = cast("asyncio.WriteTransport", transport)  # uvloop's is none by inheritance
-        writing.set_write_buffer_limits(high=TRANSPORT_HIGH_WATER_BYTES)
-        self.ssh.set_extra_info(carrier=self)
-        spare_ignore_packets(self.ssh)
-        self.ssh.connection_made(transport)
+        below = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        below.set_write_buffer_limits(high=TRANSPORT_HIGH_WATER_BYTES)
+        ssh: Any = self.ssh
+        ssh.set_extra_info(carrier=self)
+        ssh.send_packet = LeanSending(ssh)
+        ssh.connection_made(JoinedWrites(below))
 
     def data_received(self, data: bytes) -> None:
         self.ssh.data_received(data)
@@ -89,19 +88,6 @@ class Carrier(asyncio.Protocol):
     def channels(self) -> int:
         """Channels open now."""
         return len(self._channels)
-
-
-def spare_ignore_packets(ssh: SshConnection) -> None:
-    """Keep asyncssh from sending MSG_IGNORE ahead of every packet, as long as the cipher is an AEAD one."""
-    connection: Any = ssh
-    send_packet = connection.send_packet
-
-    def send(pkttype: int, *args: bytes, handler: Any = None) -> None:
-        if pkttype == MSG_IGNORE and isinstance(connection._send_encryption, (GCMEncryption, ChachaEncryption)):  # noqa: SLF001 - no public name
-            return
-        send_packet(pkttype, *args, handler=handler)
-
-    connection.send_packet = send
 
 
 class Dialled:

@@ -27,8 +27,8 @@ INSIDE=(container=postern-lab HOME=/root TERM=dumb LANG=C.UTF-8 SYSTEMD_PAGER=ca
   PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
 SHARED_WITH_HOST=-sys_time,-sys_module # the clock and the kernel are not namespaced: root inside must not change them
 PACKAGES=systemd,systemd-sysv,dbus,libnss-systemd,python3,python3-venv,ca-certificates,openssl,openssh-client
-PACKAGES+=,curl,iproute2,nftables,procps,strace,less,nginx,caddy
-# Units that manage hardware, time, networks or package updates are the host's business; the proxies are started by tests.
+PACKAGES+=,curl,iproute2,nftables,procps,strace,less,nginx,caddy,python3-yaml
+# Units of hardware, time, networks and package updates are the host's business; tests start the proxies themselves.
 MASKED="systemd-networkd.service systemd-resolved.service systemd-timesyncd.service systemd-sysctl.service
   systemd-logind.service systemd-modules-load.service systemd-udevd.service getty.target console-getty.service
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer

@@ -57,7 +57,9 @@ async def _run(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.store", description="Serve a stand-in PrestaShop webservice.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.store", description="Serve a stand-in PrestaShop webservice."
+    )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--http", metavar="HOST:PORT", help="listen here; port 0 takes a free one")
     where.add_argument("--https", metavar="HOST:PORT", help="the same with TLS")
@@ -69,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--key", action="append", default=[], metavar="NAME=VALUE", help="set the key full, …")
     parser.add_argument("--seed", type=int, help="make the same keys at each start")
     parser.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="set a trouble; repeatable")
-    parser.add_argument("--control", metavar="HOST:PORT", help="serve /__store__/ here, to change knobs and read counts")
+    parser.add_argument(
+        "--control", metavar="HOST:PORT", help="serve /__store__/ here, to change knobs and read counts"
+    )
     return parser
 
 

@@ -94,10 +94,10 @@ class Actions:
 
     def _images(self, call: Call) -> Outcome:
         body, kind, server = self.images.run(call, self.style(call))
-        outcome = self._done(200 if kind or call.verb == "DELETE" else 404, body, kind)
+        if kind is None and call.verb != "DELETE":
+            return Outcome(404, b"", None, None)
+        outcome = self._done(200, body, kind or None)
         outcome.server = server
-        if outcome.status == 404:
-            outcome.sha1 = None
         return outcome
 
     def _shown(self, status: int, call: Call, view: View) -> Outcome:
@@ -108,4 +108,3 @@ class Actions:
 
     def _done(self, status: int, body: bytes, content_type: str | None) -> Outcome:
         return Outcome(status, body, content_type, hashlib.sha1(body).hexdigest())  # noqa: S324 - PrestaShop's choice
-

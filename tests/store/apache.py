@@ -41,12 +41,14 @@ def front_page(shop_name: str) -> Answer:
 
 
 def front_not_found(shop_name: str) -> Answer:
-    page = f"<!doctype html>\n<html lang=\"en\">\n<head><title>404 - {shop_name}</title></head>\n<body id=\"pagenotfound\">Page not found</body>\n</html>\n"
+    page = f'<!doctype html>\n<html lang="en">\n<head><title>404 - {shop_name}</title></head>\n<body id="pagenotfound">Page not found</body>\n</html>\n'
     return Answer(404, page.encode(), FRONT, program=[("Powered-By", "PrestaShop")])
 
 
 def maintenance_page() -> Answer:
-    page = "<!doctype html>\n<html>\n<head><title>Maintenance</title></head>\n<body>We'll be back soon.</body>\n</html>\n"
+    page = (
+        "<!doctype html>\n<html>\n<head><title>Maintenance</title></head>\n<body>We'll be back soon.</body>\n</html>\n"
+    )
     return Answer(503, page.encode(), FRONT, program=[("Retry-After", "3600")])
 
 
@@ -64,7 +66,7 @@ def verb_filter_page() -> Answer:
 
 def challenge_page() -> Answer:
     """Cloudflare's request for a proof of being human."""
-    page = "<!DOCTYPE html><html lang=\"en-US\"><head><title>Just a moment...</title></head><body><noscript>Enable JavaScript and cookies to continue</noscript></body></html>"
+    page = '<!DOCTYPE html><html lang="en-US"><head><title>Just a moment...</title></head><body><noscript>Enable JavaScript and cookies to continue</noscript></body></html>'
     extra = [("cf-mitigated", "challenge"), ("CF-RAY", "8f0c1e2d3a4b5c6d-MAD"), ("Cache-Control", "private, max-age=0")]
     return Answer(403, page.encode(), "text/html; charset=UTF-8", server=extra)
 

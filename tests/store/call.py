@@ -93,6 +93,11 @@ def path_variables(path: str, query: str) -> Variables:
     return query_variables(_utf8(f"url={decoded}" + (f"&{query}" if query else "")))
 
 
+def dispatcher_variables(query: str) -> Variables:
+    """`$_GET` of a call to webservice/dispatcher.php."""
+    return {"url": ""} | query_variables(_utf8(query))
+
+
 def _utf8(latin: str) -> str:
     return latin.encode("latin-1").decode("utf-8", "surrogateescape")
 

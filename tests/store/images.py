@@ -31,7 +31,8 @@ LIMIT = 8 << 20  # bytes from 8.1 on, a setting there
 PICTURE_SECONDS = 2592000  # the web server's max-age for pictures
 
 NO_UPLOAD = 'Please set an "image" parameter with image data for value'
-Shown = tuple[bytes, str | None, "Headers"]  # body, content type (None: nothing there), headers of the web server
+# body, content type (empty: an answer without one; None: nothing there), headers of the web server
+Shown = tuple[bytes, str | None, "Headers"]
 
 
 class Images:
@@ -88,7 +89,7 @@ class Images:
 
     def _document(self, content: str, call: Call) -> Shown:
         if call.wanted == "JSON":
-            raise Failure(php_warning("Undefined array key \"image\"", 96))
+            raise Failure(php_warning('Undefined array key "image"', 96))
         return output_xml.document(content), output_xml.TYPE, []
 
     def _picture(self, call: Call, product: int) -> Shown:

@@ -56,15 +56,15 @@ def _entity(view: View, row: Row, shop: Shop, style: Style) -> dict[str, object]
     shown: dict[str, object] = {}
     for column in view.columns.fields:
         shown[column.name] = _value(column, column.value(shop, row), style, odd=odd)
+    if view.shape == "written":
+        shown["id"] = str(row["id"])  # the id of the body, or the database's last insert id: both texts
     shown.update({name: view.prices[int(str(row["id"]))][name] for name in view.columns.virtual})
     associations: dict[str, object] = {}
     for one, columns in view.columns.associations:
         cells = one.rows(shop, row)
         if cells:
             names = [name for name, _ in columns]
-            associations[one.name] = [
-                {name: _typed(cell.get(name), style, name) for name in names} for cell in cells
-            ]
+            associations[one.name] = [{name: _typed(cell.get(name), style, name) for name in names} for cell in cells]
     if associations:
         shown["associations"] = associations
     return shown
@@ -87,7 +87,5 @@ def _typed(value: object, style: Style, name: str) -> object:
 
 def _schema(view: View) -> dict[str, object]:
     shown: dict[str, object] = {column.name: "" for column in view.columns.fields if not column.translated}
-    associations = {
-        one.name: [{name: "" for name, _ in columns}] for one, columns in view.columns.associations
-    }
+    associations = {one.name: [{name: "" for name, _ in columns}] for one, columns in view.columns.associations}
     return shown | ({"associations": associations} if associations else {})

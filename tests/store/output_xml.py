@@ -82,9 +82,7 @@ def _cdata(text: str, style: Style) -> str:
     return f"<![CDATA[{text}]]>" if text or style.cdata_when_empty else ""
 
 
-def _association(
-    one: Association, columns: tuple[tuple[str, str], ...], shop: Shop, row: Row, style: Style
-) -> str:
+def _association(one: Association, columns: tuple[tuple[str, str], ...], shop: Shop, row: Row, style: Style) -> str:
     kind = f'api="{one.api.partition("/")[0]}"' if one.api else 'virtualEntity="true"'
     opening = f'<{one.name} nodeType="{one.node}" {kind}'
     cells = one.rows(shop, row)
@@ -123,7 +121,9 @@ def _schema(view: View) -> str:
     if view.columns.associations:
         lines.append("<associations>\n")
         for one, columns in view.columns.associations:
-            kind = f'nodeType="{one.node}" api="{one.api}"' if one.api else f'nodeType="{one.node}" virtualEntity="true"'
+            kind = (
+                f'nodeType="{one.node}" api="{one.api}"' if one.api else f'nodeType="{one.node}" virtualEntity="true"'
+            )
             lines.append(f"<{one.name} {kind}>\n" if synopsis else f"<{one.name}>\n")
             cells = "".join(f"\t<{name}><![CDATA[]]></{name}>\n" for name, _ in columns)
             lines.append(f"\t<{one.node}>\n{cells}\t</{one.node}>\n</{one.name}>\n")

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.store.failures import Fatal, did_you_mean, fail
+from tests.store.failures import Failure, Fatal, did_you_mean, fail, php_warning
 from tests.store.filters import Test, make_test
 from tests.store.php import integer
 
 if TYPE_CHECKING:
     from tests.store.call import Call
-    from tests.store.php import Tree
+    from tests.store.php import Variables
     from tests.store.schema import Association, Field, Resource
 
 DATES = ("date_add", "date_upd")
@@ -23,6 +23,10 @@ SORT_SYNTAX = (
 )
 LIMIT_SYNTAX = 'The "limit" value has to be formed as this example: "5,25" or "10"'
 DISPLAY_SYNTAX = "The 'display' syntax is wrong. You can set 'full' or '[field_1,field_2,field_3,...]'."
+
+
+class NoSuchColumn(Exception):  # noqa: N818 - MySQL's word for it
+    """A filter with date=1 on a date column that the table lacks."""
 
 
 @dataclass(slots=True)
@@ -73,7 +77,10 @@ def every_column(call: Call, resource: Resource) -> Columns:
 def read_selection(call: Call, resource: Resource) -> Selection:
     """`filter`, `sort` and `limit`; Failure 31 to 39."""
     dated = call.text("date") == "1"
-    tests = _filters(call.query.get("filter"), resource, dated=dated)
+    given = call.query.get("filter")
+    if isinstance(given, str):
+        raise Failure(php_warning("foreach() argument must be of type array|object, string given", 1210))
+    tests = _filters(given or {}, resource, dated=dated)
     order = _sort(call.text("sort"), resource, dated=dated)
     offset, count = _limit(call.text("limit"))
     return Selection(tests, order, offset, count)
@@ -82,9 +89,7 @@ def read_selection(call: Call, resource: Resource) -> Selection:
 def _chosen(call: Call, resource: Resource, wanted: dict[str, list[str] | None]) -> Columns:
     for name in wanted:
         if name not in resource.by_name and not resource.association(name) and name not in call.prices:
-            raise fail(
-                35, f'Unable to display this field "{name}". However, these are available: {_names(resource)}'
-            )
+            raise fail(35, f'Unable to display this field "{name}". However, these are available: {_names(resource)}')
     associations = []
     for one in resource.associations:
         if one.name in wanted:
@@ -118,20 +123,15 @@ def _column(part: str) -> tuple[str, list[str] | None]:
     return (found[1], [name.strip() for name in found[2].split(",")]) if found else (part.strip(), None)
 
 
-def _filters(given: Tree | None, resource: Resource, *, dated: bool) -> list[tuple[Field, Test]]:
-    if not isinstance(given, dict):
-        return []
-    known = [
-        one.name for one in resource.fields if not one.translated and (dated or one.name not in DATES)
-    ]
+def _filters(given: Variables, resource: Resource, *, dated: bool) -> list[tuple[Field, Test]]:
+    known = [one.name for one in resource.fields if not one.translated and (dated or one.name not in DATES)]
     tests = []
     for name, value in given.items():
         if isinstance(value, dict):
             raise fail(31, "No existing linked table exist for this resource")
         found = resource.by_name.get(name)
         if found is None and name in DATES and dated:
-            tests.append((resource.by_name["id"], never))
-            continue
+            raise NoSuchColumn(name)
         if found is None or (name in DATES and not dated):
             raise fail(32, did_you_mean("This filter does not exist", name, known))
         if found.dynamic:
@@ -143,11 +143,6 @@ def _filters(given: Tree | None, resource: Resource, *, dated: bool) -> list[tup
             raise fail(33, f'The filter "{name}" is malformed.')
         tests.append((found, make_test(value, found)))
     return tests
-
-
-def never(_value: object) -> bool:
-    """A filter on a date column that the table lacks finds nothing."""
-    return False
 
 
 def _sort(text: str | None, resource: Resource, *, dated: bool) -> list[tuple[Field, bool]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from tests.store.failures import Fatal, fail
 from tests.store.filters import folded
 from tests.store.php import integer, number
-from tests.store.query import Columns, every_column, read_columns, read_selection
+from tests.store.query import Columns, NoSuchColumn, every_column, read_columns, read_selection
 
 if TYPE_CHECKING:
     from tests.store.call import Call
@@ -54,10 +54,21 @@ def read(call: Call, resource: Resource, shop: Shop, knobs: Knobs) -> View:
     if call.id_text:
         view = _single(call, resource, shop, knobs, columns)
     else:
-        rows = select(read_selection(call, resource), _visible(call, resource, shop), shop)
+        rows = _listed(call, resource, shop, knobs)
         view = View("list" if columns else "ids", resource, rows, columns or Columns([], []))
     _within_memory(view, knobs)
     return view
+
+
+def _listed(call: Call, resource: Resource, shop: Shop, knobs: Knobs) -> list[Row]:
+    try:
+        selection = read_selection(call, resource)
+    except NoSuchColumn as column:
+        if knobs.error_mode == "debug":
+            text = f"Unknown column 'main.{column}' in 'where clause'"
+            raise fail(97, f"[SQL Error] {text}. From /var/www/html/classes/webservice") from None
+        return []
+    return select(selection, _visible(call, resource, shop), shop)
 
 
 def select(selection: Selection, rows: list[Row], shop: Shop) -> list[Row]:

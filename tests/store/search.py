@@ -27,7 +27,9 @@ def found_document(call: Call, shop: Shop, style: Style) -> tuple[bytes, str]:
     if call.wanted == "JSON":
         ids = {name: [{"id": row["id"]} for row in rows] for name, rows in found.items() if rows}
         return output_json.encoded(ids or []), output_json.TYPE
-    listed = "".join(_listed(name, node, found[name], style) for name, node in (("products", "product"), ("categories", "category")))
+    listed = "".join(
+        _listed(name, node, found[name], style) for name, node in (("products", "product"), ("categories", "category"))
+    )
     return output_xml.document(listed), output_xml.TYPE
 
 

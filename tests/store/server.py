@@ -25,7 +25,9 @@ OUTPUT_CHUNK = 8192  # bytes per chunk of a chunked answer
 COOKIE_BELOW = 4096  # PHP's output_buffering: a longer answer is out before the cookie is written
 COOKIE_SECONDS = 20 * 86400
 FIRST_SECONDS = 20.0  # a new connection may be silent for as long as a head may take
-LINGER_SECONDS = 2.0  # Apache's lingering close: what still arrives is read and dropped, so that no reset kills the answer
+LINGER_SECONDS = (
+    2.0  # Apache's lingering close: what still arrives is read and dropped, so that no reset kills the answer
+)
 
 
 class Site(Protocol):
@@ -122,9 +124,7 @@ class Server:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await writer.drain()
 
-        request.body = await read_body(
-            reader, head, seen, keep=self.site.body_limit(head), say_continue=say_continue
-        )
+        request.body = await read_body(reader, head, seen, keep=self.site.body_limit(head), say_continue=say_continue)
         answer = await self.site.answer(request)
         if isinstance(answer, RawAnswer):
             return await self._send_raw(reader, writer, answer)
@@ -136,9 +136,7 @@ class Server:
         keep = await self._send(writer, answer, head, keep=keep)
         return keep and knobs.hang_up != "after_answer"
 
-    async def _send_raw(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: RawAnswer
-    ) -> bool:
+    async def _send_raw(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: RawAnswer) -> bool:
         writer.write(answer.data)
         if answer.then == "reset":
             writer.transport.abort()

@@ -9,17 +9,17 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from tests.store import apache
-from tests.store.call import path_variables
+from tests.store.call import dispatcher_variables, path_variables
 from tests.store.hosts import SECOND
 from tests.store.huge import huge_answer
 from tests.store.messages import Answer, RawAnswer
-from tests.store.php import query_variables
 from tests.store.troubles import hostile_answer, noisy
 
 if TYPE_CHECKING:
     from tests.store.keys import KeyRing
     from tests.store.knobs import Knobs
     from tests.store.messages import Request, Seen
+    from tests.store.php import Variables
     from tests.store.shop import Shop
     from tests.store.wire import Head
 
@@ -41,6 +41,7 @@ class Site:
         self.requests_total = 0
         self.serving = 0  # requests being worked on now
         self.serving_most = 0
+        self._waiting = 0
         self._turn = asyncio.Condition()
 
     def record(self, seen: Seen) -> None:
@@ -56,8 +57,9 @@ class Site:
         """Work on a request when a worker is free, for as long as the latency says."""
         await self._worker()
         try:
+            overdue = 0 < self.knobs.fatal_after < self.knobs.latency
             if self.knobs.latency:
-                await asyncio.sleep(self.knobs.latency)
+                await asyncio.sleep(self.knobs.fatal_after if overdue else self.knobs.latency)
             if self.knobs.hang_up == "before_answer":
                 return RawAnswer(b"", "close")
             if self.knobs.hang_up == "reset":
@@ -66,24 +68,31 @@ class Site:
                 return RawAnswer(self.knobs.raw_answer, self.knobs.raw_then)
             if self.knobs.first_byte_delay:
                 await asyncio.sleep(self.knobs.first_byte_delay)
-            return await self._transferred(request, self._made(request))
+            return await self._transferred(request, self._made(request, overdue=overdue))
         finally:
             await self._worker_done()
 
     async def _worker(self) -> None:
         if self.knobs.workers and self.serving >= self.knobs.workers:
-            async with self._turn:
-                await self._turn.wait_for(lambda: not self.knobs.workers or self.serving < self.knobs.workers)
+            self._waiting += 1
+            try:
+                async with self._turn:
+                    await self._turn.wait_for(self._worker_free)
+            finally:
+                self._waiting -= 1
         self.serving += 1
         self.serving_most = max(self.serving_most, self.serving)
 
     async def _worker_done(self) -> None:
         self.serving -= 1
-        if self.knobs.workers:
+        if self._waiting:
             async with self._turn:
                 self._turn.notify_all()
 
-    def _made(self, request: Request) -> Answer:
+    def _worker_free(self) -> bool:
+        return not self.knobs.workers or self.serving < self.knobs.workers
+
+    def _made(self, request: Request, *, overdue: bool) -> Answer:
         path, _, query = request.target.partition("?")
         if request.method == "TRACE":
             return apache.echo(request)
@@ -99,7 +108,7 @@ class Site:
         merged = re.sub("/+", "/", path)
         if merged == self.knobs.base + HUGE and self.knobs.huge:
             return huge_answer(request, self.knobs.huge)
-        return self._routed(request, merged, query)
+        return self._routed(request, merged, query, overdue=overdue)
 
     def _blocked(self, request: Request) -> Answer | None:
         knobs = self.knobs
@@ -119,31 +128,24 @@ class Site:
                 return apache.too_many()
         return None
 
-    def _routed(self, request: Request, path: str, query: str) -> Answer:
+    def _routed(self, request: Request, path: str, query: str, *, overdue: bool) -> Answer:
         second = self.knobs.shops > 1 and path.startswith(f"{self.knobs.base}/{SECOND}/")
         base = self.knobs.base + (f"/{SECOND}" if second else "")
         if not path.startswith(base + "/"):
             return apache.not_found()
         inside = path[len(base) :]
         if inside == DISPATCHER:
-            return self._webservice(request, query, "", second=second, dispatched=True)
+            return self._webservice(request, dispatcher_variables(query), second=second, overdue=overdue)
         if inside == "/api" or inside.startswith("/api/"):
             if self.knobs.rewrite == "missing":
                 return apache.not_found()
             if self.knobs.rewrite == "nginx":
                 return self._front_office("/")
-            return self._webservice(request, query, inside[5:], second=second)
+            return self._webservice(request, path_variables(inside[5:], query), second=second, overdue=overdue)
         return self._front_office(inside)
 
-    def _webservice(
-        self, request: Request, query: str, path: str, *, second: bool, dispatched: bool = False
-    ) -> Answer:
-        utf8 = query.encode("latin-1").decode("utf-8", "surrogateescape")
-        variables = query_variables(utf8) if dispatched else path_variables(path, query)
-        variables.setdefault("url", "")
-        if self.knobs.fatal_after and self.knobs.latency > self.knobs.fatal_after:
-            return Answer(500, b"", apache.FRONT, cookie=True)
-        answer = self.webservice.answer(request, variables, second=second)
+    def _webservice(self, request: Request, variables: Variables, *, second: bool, overdue: bool) -> Answer:
+        answer = self.webservice.answer(request, variables, second=second, overdue=overdue)
         return noisy(answer, self.knobs)
 
     def _front_office(self, path: str) -> Answer:
@@ -158,6 +160,4 @@ class Site:
         if self.knobs.transfer == "gzip" and accepts and isinstance(answer.body, bytes) and answer.body:
             answer.body = gzip.compress(answer.body, 1)
             answer.server.append(("Content-Encoding", "gzip"))
-            answer.framing = "php"
         return answer
-

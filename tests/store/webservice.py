@@ -48,14 +48,14 @@ class Webservice:
         self.gate = Gate(shop, knobs, keys)
         self.actions = Actions(shop, knobs)
 
-    def answer(self, request: Request, query: Variables, *, second: bool = False) -> Answer:
-        """`query` is `$_GET` with `url`; `second` says that the path was that of the second shop."""
+    def answer(self, request: Request, query: Variables, *, second: bool = False, overdue: bool = False) -> Answer:
+        """`query` is `$_GET` with `url`; `second`: the path is that of the second shop; `overdue`: out of time."""
         started = time.perf_counter()
         call = make_call(request, query)
         try:
             find_shop(call, self.knobs, second=second)
             self.gate.pass_through(call)
-            if self.knobs.fatal:
+            if self.knobs.fatal or overdue:
                 raise Fatal("Maximum execution time of 30 seconds exceeded")
             outcome = self.actions.run(call)
         except Redirected as found:

@@ -22,6 +22,7 @@ HEAD_SECONDS = 20.0  # mod_reqtimeout, header=20
 BODY_SECONDS = 60.0  # without a byte of the body
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^ ]+) HTTP/(1\.[01])")
 
 
@@ -83,7 +84,10 @@ def parse_head(data: bytes) -> Head:
         raise BadRequest(400, line)
     fields = [_field(text, line) for text in lines]
     head = Head(found[1].decode(), found[2].decode("latin-1"), "1.1" if found[3] == b"1.1" else "1.0", fields, line)
-    if len(head.values(b"host")) != 1 and (head.version == "1.1" or head.values(b"host")):
+    hosts = head.values(b"host")
+    if len(hosts) != 1 and (head.version == "1.1" or hosts):
+        raise BadRequest(400, line)
+    if hosts and not _HOST.fullmatch(hosts[0]):
         raise BadRequest(400, line)
     return head
 

@@ -194,6 +194,3 @@ def _check_ids(verb: str, entities: list[Sent]) -> None:
         raise fail(89, "id is duplicate in request")
     if len(ids) != len(entities):
         raise fail(90, "id is required when modifying a resource")
-
-
-

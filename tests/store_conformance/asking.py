@@ -18,7 +18,13 @@ XLINK = "{http://www.w3.org/1999/xlink}href"
 JSON = ("Output-Format", "JSON")
 
 # The names under which the assertions and the transcripts speak of keys, and those of the store.
-KEY_NAMES = {"FULL": "full", "PROD": "products_get_only", "OFF": "disabled", "NOSHOP": "no_shop", "NONE": "no_permission"}
+KEY_NAMES = {
+    "FULL": "full",
+    "PROD": "products_get_only",
+    "OFF": "disabled",
+    "NOSHOP": "no_shop",
+    "NONE": "no_permission",
+}
 
 
 @dataclass(slots=True)
@@ -115,7 +121,9 @@ async def ask(
     return await shop.request(method, target, [*sent, *headers], data)
 
 
-async def get(shop: Shop, target: str, *, key: str | None = "FULL", headers: Sequence[tuple[str, str]] = ()) -> Response:
+async def get(
+    shop: Shop, target: str, *, key: str | None = "FULL", headers: Sequence[tuple[str, str]] = ()
+) -> Response:
     return await ask(shop, target, key=key, headers=headers)
 
 

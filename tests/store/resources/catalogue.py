@@ -171,7 +171,9 @@ PRODUCTS = resource(
         association("images", "image", "images", "id", _images),
         association("combinations", "combination", "combinations", "id", _combinations),
         association("product_option_values", "product_option_value", "product_option_values", "id", _option_values),
-        association("product_features", "product_feature", "product_features", "id id_feature_value>product_feature_values"),
+        association(
+            "product_features", "product_feature", "product_features", "id id_feature_value>product_feature_values"
+        ),
         association("tags", "tag", "tags", "id"),
         association("stock_availables", "stock_available", "stock_availables", "id id_product_attribute", _stock),
         association("attachments", "attachment", "attachments", "id", since=(8, 0)),

@@ -1,0 +1,24 @@
+"""The scene on both event loops; whatever a test did, at its end nothing may still be held."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import pytest
+import uvloop
+
+from tests.relay.gateway.scene import Scene
+from tests.relay.gateway.store import Store
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    store = Store()
+    async with store.listening() as port, Scene(port, store).running() as scene:
+        yield scene
+    await scene.until(lambda: not scene.held())
