@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import asyncssh
 
 from agent.wire.limits import BULK_WINDOWS_PER_TUNNEL, TRANSPORT_HIGH_WATER_BYTES
+from agent.wire.receiving import LeanReceiving
 from agent.wire.sending import JoinedWrites, LeanSending
 
 SshConnection = asyncssh.SSHClientConnection | asyncssh.SSHServerConnection
@@ -48,6 +49,7 @@ class Carrier(asyncio.Protocol):
         ssh: Any = self.ssh
         ssh.set_extra_info(carrier=self)
         ssh.send_packet = LeanSending(ssh)
+        ssh._recv_data = LeanReceiving(ssh)  # noqa: SLF001 - no public name
         ssh.connection_made(JoinedWrites(below))
 
     def data_received(self, data: bytes) -> None:
