@@ -101,7 +101,7 @@ class Identity:
 
 
 def read_memory(directory: Path) -> Memory | None:
-    """What the last enrolment left; None before the first, or if the file is damaged (the token is then shown again)."""
+    """What the last enrolment left; None before the first, or if it is damaged (the token is then shown again)."""
     try:
         return Memory.model_validate_json(_read(directory / MEMORY))
     except FileNotFoundError:

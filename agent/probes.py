@@ -20,7 +20,7 @@ from agent.forwarder import DialError, dial, look_up
 from agent.https import Link, LinkError, Reply, issuer, no_trust, skewed
 from agent.logs import printable
 from agent.resolver import Address, Resolver
-from agent.wire.destination import Store
+from agent.wire.destination import Destination, DestinationError, Store, parse_origin
 from agent.wire.enrolment import Endpoint
 
 STEP_SECONDS = 5.0
@@ -253,9 +253,10 @@ def judge(store: Store, head: str) -> str:
     if status in {200, 401}:
         return f"the webservice answers ({status})"
     if 300 <= status < 400:
+        location = _header(head, "location") or "nowhere"
         raise StepError(
-            f"the store redirects ({status}) to {printable(_header(head, 'location') or 'nowhere')}",
-            f"publish it under the address that it calls itself, such as --store https://www.shop.fr={store.dial_host}:443",
+            f"the store redirects ({status}) to {printable(location)}",
+            f"publish it under the address that it calls itself, such as --store {_as_named(store, location)}",
         )
     remedies = {
         404: "turn friendly URLs on, or name the shop's folder in the connection's store URL",
@@ -263,6 +264,17 @@ def judge(store: Store, head: str) -> str:
     }
     fallback = "look into the web server's log" if status >= 500 else "let this machine in at the web server"
     raise StepError(f"/api answers {status}", remedies.get(status, fallback))
+
+
+def _as_named(store: Store, location: str) -> str:
+    """The store as it would be published under the address that its redirect names, dialled where it is dialled now."""
+    try:
+        parts = urlsplit(location)
+        scheme, named = parse_origin(f"{parts.scheme}://{parts.netloc}")
+    except (ValueError, DestinationError):
+        scheme, named = "https", Destination("www.shop.fr", 443)
+    port = store.dial_port if scheme == store.scheme else named.port
+    return str(Store(scheme, named, store.dial_host, port))
 
 
 def _header(head: str, name: str) -> str | None:

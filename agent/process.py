@@ -12,17 +12,17 @@ from typing import Any
 
 import structlog
 
-from agent import logs
 from agent.failure import DONE, FAILED, AgentError
 from agent.settings import Settings
 from agent.supervisor import Supervisor
+from agent.wire.logs import set_up
 
 log = structlog.get_logger()
 
 
 def run(flags: Mapping[str, Any], config: Path | None) -> int:
     """Be the agent until told to stop. Raises AgentError with the sentence that ends it."""
-    logs.set_up()
+    set_up()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold the instance's key
     load = partial(Settings.load, dict(flags), config)
     settings = load()

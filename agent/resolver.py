@@ -51,6 +51,8 @@ class DaemonThreads(ThreadPoolExecutor):
         future: Future[T] = Future()
 
         def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(fn(*args, **kwargs))
             except BaseException as error:  # noqa: BLE001 - belongs to whoever waits for the result

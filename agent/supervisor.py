@@ -24,9 +24,9 @@ from agent.resolver import DaemonThreads, Resolver
 from agent.settings import Settings
 from agent.slot import REST_SECONDS, Board, Slot, retire
 from agent.status import serve_status
-from agent.systemd import Notifier
 from agent.transports import TcpDialer
 from agent.tunnel import CLOSE_SECONDS, Tunnel
+from agent.wire.systemd import Notifier
 from agent.wire.token import AccessToken
 
 GRACE_SECONDS = 20.0
@@ -88,11 +88,12 @@ class Supervisor:
         self._notifier.reloading()
         try:
             settings = self._reload()
-            settings.read_token()
         except ConfigurationError as error:
             log.error("the settings were not taken over", reason=str(error))
         else:
-            kept = {"relay": self._settings.relay, "state_dir": self._settings.state_dir}
+            kept = {name: getattr(self._settings, name) for name in ("relay", "state_dir", "ca_file")}
+            if any(getattr(settings, name) != value for name, value in kept.items()):
+                log.warning("relay, state_dir and ca_file change only with a restart")
             self._settings = settings.model_copy(update=kept)
             log.info("settings read again", stores=[str(store) for store in settings.stores])
             self._board.want_admission()

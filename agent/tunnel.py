@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncssh
 import structlog
+from asyncssh.listener import SSHTCPClientListener
 
 from agent.enrolment import Admission
 from agent.failure import said
@@ -110,6 +111,7 @@ class Tunnel:
 
     async def close(self) -> None:
         """Say goodbye and end, within CLOSE_SECONDS."""
+        self._end.wanted = True
         self._sweeping.cancel()
         self._ssh.close()
         try:
@@ -119,6 +121,7 @@ class Tunnel:
             self.abort()
 
     def abort(self) -> None:
+        self._end.wanted = True
         self._sweeping.cancel()
         self._ssh.abort()
         self._forwarder.abort()
@@ -137,17 +140,17 @@ class Tunnel:
             raise TunnelError("the relay refused to publish any of the stores", refused=True)
 
     async def _publish_one(self, store: Store) -> bool:
-        name = store.destination
+        name, factory = store.destination, self._forwarder.factory(store)
+        window: dict[str, int] = {"window": WINDOW_BYTES, "max_pktsize": PACKET_BYTES}
+        # asyncssh lists a name a loop turn after the relay's word; a channel that comes with that word would be refused
+        names: dict[Any, Any] = self._ssh._remote_listeners  # noqa: SLF001 - no public way to list it before
+        names[name.host, name.port] = SSHTCPClientListener(
+            self._ssh, factory, name.host, name.port, encoding=None, errors="strict", **window
+        )
         try:
-            await self._ssh.create_server(
-                self._forwarder.factory(store),
-                name.host,
-                name.port,
-                encoding=None,
-                window=WINDOW_BYTES,
-                max_pktsize=PACKET_BYTES,
-            )
+            await self._ssh.create_server(factory, name.host, name.port, encoding=None, **window)
         except asyncssh.ChannelListenError:
+            names.pop((name.host, name.port), None)
             log.error("the relay refused to publish a store", store=store.origin)
             return False
         return True
@@ -163,11 +166,13 @@ class _End(asyncssh.SSHClient):
     def __init__(self, forwarder: Forwarder) -> None:
         self.forwarder = forwarder
         self.reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.wanted = False
+        """Whether we end it ourselves."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.forwarder.abort()
         if not self.reason.done():
-            self.reason.set_result(_reason(exc))
+            self.reason.set_result("closed" if self.wanted else _reason(exc))
 
 
 async def _dial(dialer: Dialer, endpoint: Endpoint, where: str) -> Dialled:
@@ -214,7 +219,7 @@ async def _log_in(
 
 def _reason(exc: Exception | None) -> str:
     if exc is None:
-        return "closed"
+        return "the relay closed it"
     if isinstance(exc, asyncssh.ConnectionLost):
         return "the relay stopped answering" if "not responding" in str(exc) else "the connection was lost"
     if isinstance(exc, asyncssh.DisconnectError):

@@ -14,9 +14,9 @@ from importlib.metadata import version
 import structlog
 import uvloop
 
-from agent.logs import set_up
-from agent.systemd import Notifier
 from agent.wire.enrolment import Endpoint
+from agent.wire.logs import set_up
+from agent.wire.systemd import Notifier
 from relay.api.parts import Parts
 from relay.api.surface import build
 from relay.database import authorities, instances

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agent.wire.enrolment import relay_url
 from relay.database.engine import Database, open_database, parse_url, sqlite_file
@@ -65,7 +65,7 @@ def _networks(value: Any) -> Any:
 
 
 Listen = Annotated[Address, BeforeValidator(Address.parse)]
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
 PublicUrl = Annotated[str, BeforeValidator(lambda text: relay_url(str(text)))]
 
 
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     """Each is a flag (`--state-dir`), a variable (`POSTERN_RELAY_STATE_DIR`) and a key in the file (`state_dir`)."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, arbitrary_types_allowed=True
+        env_prefix=PREFIX, env_ignore_empty=True, enable_decoding=False, extra="forbid", frozen=True
     )
 
     state_dir: Annotated[Path, Field(description="directory of the database and the master keys (made 0700)")] = Path(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 import zlib
 from dataclasses import dataclass, field
@@ -46,7 +45,7 @@ class AccessToken:
             raise TokenMistypedError(f"an access token begins with {PREFIX!r}")
         try:
             raw = _unbase32(text.removeprefix(PREFIX))
-        except binascii.Error:
+        except ValueError:
             raise TokenMistypedError("the access token has characters that do not belong in one") from None
         body, checksum = raw[:-CHECKSUM_BYTES], raw[-CHECKSUM_BYTES:]
         if len(body) != ID_BYTES + SECRET_BYTES + FINGERPRINT_BYTES:

@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 
 from relay.api.answers import nothing
 from relay.api.authentication import OperateCaller, account_router
+from relay.api.idempotency import Creating
 from relay.api.lists import Listing, PartWanted
 from relay.api.openapi import CREATED, SHOWN, refusals
-from relay.api.parts import Parts, Serving
-from relay.api.preconditions import IfMatch, check, etag
+from relay.api.parts import Serving
+from relay.api.preconditions import IfMatch, etag, matching
 from relay.api.shapes import Form, Name, Time
 from relay.database import accounts
 from relay.database.errors import NotFound
@@ -43,9 +44,11 @@ async def list_accounts(parts: Serving, _asking: OperateCaller, part: PartWanted
     return Listing(items=[Account.of(record) for record in page.items], next=page.next)
 
 
-@router.post("", status_code=201, summary="Create an account", responses=CREATED | refusals("name_taken"))
-async def create_account(parts: Serving, asking: OperateCaller, form: AccountForm, response: Response) -> Account:
-    record = await accounts.create(parts.database, form.name, by=asking.by)
+@router.post(
+    "", status_code=201, summary="Create an account", responses=CREATED | refusals("name_taken", "answer_not_kept")
+)
+async def create_account(database: Creating, asking: OperateCaller, form: AccountForm, response: Response) -> Account:
+    record = await accounts.create(database, form.name, by=asking.by)
     response.headers["ETag"] = etag(record)
     response.headers["Location"] = f"/v1/accounts/{record.id}"
     return Account.of(record)
@@ -53,7 +56,7 @@ async def create_account(parts: Serving, asking: OperateCaller, form: AccountFor
 
 @router.get("/{account}", summary="Show an account", responses=SHOWN | refusals("not_found"))
 async def get_account(parts: Serving, _asking: OperateCaller, account: str, response: Response) -> Account:
-    record = await _find(parts, account)
+    record = await accounts.find(parts.database, _checked_id(account))
     response.headers["ETag"] = etag(record)
     return Account.of(record)
 
@@ -73,8 +76,9 @@ async def update_account(
     if_match: IfMatch = None,
 ) -> Account:
     """The account `default` keeps its name (`account_default`)."""
-    check(await _find(parts, account), if_match)
-    record = await accounts.rename(parts.database, account, form.name, by=asking.by)
+    record = await accounts.rename(
+        parts.database, _checked_id(account), form.name, by=asking.by, expect=matching(if_match)
+    )
     response.headers["ETag"] = etag(record)
     return Account.of(record)
 
@@ -87,14 +91,13 @@ async def update_account(
 )
 async def delete_account(parts: Serving, asking: OperateCaller, account: str, if_match: IfMatch = None) -> Response:
     """With its API tokens; refused (`account_in_use`) while it has agents or connections."""
-    check(await _find(parts, account), if_match)
-    await accounts.delete(parts.database, account, by=asking.by)
+    await accounts.delete(parts.database, _checked_id(account), by=asking.by, expect=matching(if_match))
     parts.directory.wake()
     return nothing()
 
 
-async def _find(parts: Parts, account: str) -> AccountRecord:
-    """By id alone. Raises NotFound."""
+def _checked_id(account: str) -> str:
+    """Names are not looked up here. Raises NotFound."""
     if not is_id(account, "acc"):
         raise NotFound("account", account)
-    return await accounts.find(parts.database, account)
+    return account

@@ -19,11 +19,12 @@ from relay.api.agent_shapes import (
 )
 from relay.api.answers import nothing
 from relay.api.authentication import AccountNamed, Asking, ManageCaller, StatusCaller, account_router, narrowed, owner
+from relay.api.idempotency import Creating
 from relay.api.lists import Listing, PartWanted
 from relay.api.live import AgentState, LiveAgent, look
 from relay.api.openapi import CREATED, SHOWN, refusals
 from relay.api.parts import Parts, Serving
-from relay.api.preconditions import IfMatch, check, etag
+from relay.api.preconditions import IfMatch, etag, matching
 from relay.database import agent_tokens, agents, instances
 from relay.database.errors import NotFound
 from relay.database.names import is_id
@@ -68,12 +69,19 @@ async def list_agents(
     return Listing(items=[Agent.of(agent) for agent in found if state in {None, agent.state}], next=page.next)
 
 
-@router.post("", status_code=201, summary="Create an agent", responses=CREATED | refusals("name_taken", "not_found"))
-async def create_agent(parts: Serving, asking: ManageCaller, form: AgentForm, response: Response) -> AgentCreated:
+@router.post(
+    "",
+    status_code=201,
+    summary="Create an agent",
+    responses=CREATED | refusals("name_taken", "not_found", "answer_not_kept"),
+)
+async def create_agent(
+    parts: Serving, database: Creating, asking: ManageCaller, form: AgentForm, response: Response
+) -> AgentCreated:
     """The access token is shown in this answer and never again."""
     account = await owner(parts, asking, form.account)
     new = await agents.create(
-        parts.database, account, form.name, by=asking.by, places=form.places, token_expires_at=form.token_expires_at
+        database, account, form.name, by=asking.by, places=form.places, token_expires_at=form.token_expires_at
     )
     response.headers["ETag"] = etag(new.agent)
     response.headers["Location"] = f"/v1/agents/{new.agent.id}"
@@ -98,8 +106,8 @@ async def get_agent(parts: Serving, asking: StatusCaller, agent: str, response: 
 async def update_agent(
     *, parts: Serving, asking: ManageCaller, agent: str, form: AgentPatch, response: Response, if_match: IfMatch = None
 ) -> Agent:
-    check(await _find(parts, asking, agent), if_match)
-    record = await agents.update(parts.database, asking.sees, agent, by=asking.by, **form.given())
+    expect = matching(if_match)
+    record = await agents.update(parts.database, asking.sees, agent, by=asking.by, expect=expect, **form.given())
     response.headers["ETag"] = etag(record)
     return Agent.of(await _now(parts, asking, record))
 
@@ -120,8 +128,7 @@ async def revoke_agent(parts: Serving, asking: ManageCaller, agent: str) -> Agen
 )
 async def delete_agent(parts: Serving, asking: ManageCaller, agent: str, if_match: IfMatch = None) -> Response:
     """With its tokens and instances; refused (`agent_in_use`) while connections use it."""
-    check(await _find(parts, asking, agent), if_match)
-    await agents.delete(parts.database, asking.sees, agent, by=asking.by)
+    await agents.delete(parts.database, asking.sees, agent, by=asking.by, expect=matching(if_match))
     parts.directory.wake()
     return nothing()
 
@@ -137,13 +144,13 @@ async def list_agent_tokens(parts: Serving, asking: StatusCaller, agent: str, pa
     "/{agent}/tokens",
     status_code=201,
     summary="Create another access token for an agent",
-    responses=refusals("not_found", "conflict"),
+    responses=refusals("not_found", "conflict", "answer_not_kept"),
 )
 async def create_agent_token(
-    parts: Serving, asking: ManageCaller, agent: str, form: AgentTokenForm
+    database: Creating, asking: ManageCaller, agent: str, form: AgentTokenForm
 ) -> AgentTokenCreated:
     """Two may be valid at once (`two_tokens_valid`). It is shown in this answer and never again."""
-    new = await agent_tokens.create(parts.database, asking.sees, agent, by=asking.by, expires_at=form.expires_at)
+    new = await agent_tokens.create(database, asking.sees, agent, by=asking.by, expires_at=form.expires_at)
     return AgentTokenCreated.of_new(new)
 
 

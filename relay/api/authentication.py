@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
+from relay.api import idempotency
 from relay.api.bodies import BODY_BYTES, check_json, read_body
 from relay.api.parts import Parts, Serving, parts_of
 from relay.api.problems import ProblemError
@@ -17,6 +18,7 @@ from relay.api.shares import ShareExceededError
 from relay.database import accounts
 from relay.database.credentials import api_token_digest
 from relay.database.errors import NotFound
+from relay.database.once import Repeated
 from relay.database.records import EVERY_ACCOUNT, Accounts, Actor
 from relay.records import Caller, Scope
 
@@ -59,7 +61,7 @@ class AccountRoute(APIRoute):
             request.state.caller = caller = await authenticate(parts, request)
             try:
                 with parts.callers.one(caller.account):
-                    return await handle(await _with_body(request))
+                    return await _handled(handle, await _with_body(request))
             except ShareExceededError:
                 raise ProblemError("account_busy", "wait for some of them to end, then repeat this one") from None
 
@@ -125,6 +127,15 @@ def _presented(request: Request) -> str:
     if scheme.lower() != "bearer" or not credentials:
         raise ProblemError("unauthenticated", "send an API token: Authorization: Bearer ptk_…")
     return credentials.strip(" ")
+
+
+async def _handled(handle: Callable[[Request], Coroutine[Any, Any, Response]], request: Request) -> Response:
+    try:
+        response = await handle(request)
+    except Repeated as repeated:
+        return idempotency.replay(repeated.answer)
+    await idempotency.keep(request, response)
+    return response
 
 
 async def _with_body(request: Request) -> Request:

@@ -13,10 +13,11 @@ from relay.api.connection_shapes import (
     ConnectionCreated,
     ConnectionCreation,
 )
+from relay.api.idempotency import Creating
 from relay.api.lists import Listing, PartWanted
 from relay.api.openapi import CREATED, SHOWN, refusals
 from relay.api.parts import Parts, Serving
-from relay.api.preconditions import IfMatch, check, etag
+from relay.api.preconditions import IfMatch, etag, matching
 from relay.database import access_keys, connections
 from relay.database.errors import NotFound
 from relay.database.names import is_id
@@ -36,14 +37,17 @@ async def list_connections(
 
 
 @router.post(
-    "", status_code=201, summary="Create a connection", responses=CREATED | refusals("name_taken", "not_found")
+    "",
+    status_code=201,
+    summary="Create a connection",
+    responses=CREATED | refusals("name_taken", "not_found", "answer_not_kept"),
 )
 async def create_connection(
-    parts: Serving, asking: ManageCaller, form: ConnectionCreation, response: Response
+    parts: Serving, database: Creating, asking: ManageCaller, form: ConnectionCreation, response: Response
 ) -> ConnectionCreated:
     """Neither agent nor store need be online. The access key is shown in this answer and never again."""
     account = await owner(parts, asking, form.account)
-    new = await connections.create(parts.database, account, form.form, by=asking.by)
+    new = await connections.create(database, account, form.form, by=asking.by)
     response.headers["ETag"] = etag(new.connection)
     response.headers["Location"] = f"/v1/connections/{new.connection.id}"
     return ConnectionCreated.of_new(new, parts.public_url)
@@ -71,8 +75,9 @@ async def update_connection(
     if_match: IfMatch = None,
 ) -> Connection:
     """Another `store_url`, `mode` or `agent` needs `api_key` again."""
-    check(await _find(parts, asking, connection), if_match)
-    record = await connections.update(parts.database, asking.sees, connection, form.patch, by=asking.by)
+    record = await connections.update(
+        parts.database, asking.sees, connection, form.patch, by=asking.by, expect=matching(if_match)
+    )
     parts.directory.wake()
     response.headers["ETag"] = etag(record)
     return Connection.of(record, parts.public_url)
@@ -88,8 +93,7 @@ async def delete_connection(
     parts: Serving, asking: ManageCaller, connection: str, if_match: IfMatch = None
 ) -> Response:
     """Its access keys and the store's key go with it."""
-    check(await _find(parts, asking, connection), if_match)
-    await connections.delete(parts.database, asking.sees, connection, by=asking.by)
+    await connections.delete(parts.database, asking.sees, connection, by=asking.by, expect=matching(if_match))
     parts.directory.wake()
     return nothing()
 
@@ -98,11 +102,13 @@ async def delete_connection(
     "/{connection}/access-keys",
     status_code=201,
     summary="Create a second access key, to rotate",
-    responses=refusals("not_found", "conflict"),
+    responses=refusals("not_found", "conflict", "answer_not_kept"),
 )
-async def create_access_key(parts: Serving, asking: ManageCaller, connection: str) -> AccessKeyCreated:
+async def create_access_key(
+    parts: Serving, database: Creating, asking: ManageCaller, connection: str
+) -> AccessKeyCreated:
     """The one in use works on until it is revoked; two may be valid at once (`two_keys_valid`)."""
-    new = await access_keys.rotate(parts.database, asking.sees, connection, by=asking.by)
+    new = await access_keys.rotate(database, asking.sees, connection, by=asking.by)
     parts.directory.wake()
     return AccessKeyCreated.of_new(new)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated
 
@@ -31,9 +32,15 @@ def etag(record: Editable) -> str:
     return f'"{hashlib.sha256(state.encode()).hexdigest()[:32]}"'
 
 
-def check(record: Editable, if_match: str | None) -> None:
-    """Raises ProblemError `edited_meanwhile` unless the caller has seen this state (RFC 9110 §13.1.1)."""
-    if if_match is None or if_match.strip() == "*":
-        return
-    if etag(record) not in [tag.strip() for tag in if_match.split(",")]:
-        raise ProblemError("edited_meanwhile", "read it again, and repeat the change on what it is now")
+def matching(if_match: str | None) -> Callable[[Editable], None]:
+    """Raises, when called with a record, ProblemError `edited_meanwhile` unless the caller has seen this state.
+
+    RFC 9110 §13.1.1; without the header, or with `*`, any state will do.
+    """
+    tags = None if if_match is None else {tag.strip() for tag in if_match.split(",")}
+
+    def check(record: Editable) -> None:
+        if tags is not None and "*" not in tags and etag(record) not in tags:
+            raise ProblemError("edited_meanwhile", "read it again, and repeat the change on what it is now")
+
+    return check

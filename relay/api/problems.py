@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request
@@ -63,6 +64,9 @@ KINDS = _table(
     Kind("method_not_allowed", 405, "This address does not take that method"),
     Kind("name_taken", 409, "The name is taken"),
     Kind("conflict", 409, "Not while things stand as they do"),
+    Kind(
+        "answer_not_kept", 409, "It is done, and the answer is not here to be repeated", Origin.RELAY, 1, retryable=True
+    ),
     Kind("edited_meanwhile", 412, "The record has changed since it was read"),
     Kind("body_too_large", 413, "The body is too large"),
     Kind("not_json", 415, "The body is not declared as JSON"),
@@ -141,7 +145,7 @@ def translate(error: DatabaseError) -> ProblemError:
     """What the database refuses, as a problem. Sentences about files and keys stay in the log."""
     match error:
         case NotFound():
-            return ProblemError("not_found", str(error))
+            return ProblemError("not_found", f"there is no such {error.noun}")
         case Invalid():
             return invalid([(error.field, str(error))])
         case Conflict():
@@ -206,7 +210,7 @@ async def _on_invalid(_request: Request, error: Exception) -> ProblemAnswer:
 async def _on_http(request: Request, error: Exception) -> ProblemAnswer:
     if not isinstance(error, HTTPException):
         raise error
-    path = request.url.path[:CHARACTERS_ECHOED]
+    path = quote(request.url.path)[:CHARACTERS_ECHOED]
     if error.status_code == 404:
         return answer(ProblemError("not_found", f"nothing is served at {path!r}: /docs lists what is"))
     if error.status_code == 405:

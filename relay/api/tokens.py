@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 
 from relay.api.answers import ShownOnce, nothing
 from relay.api.authentication import AccountNamed, Asking, ManageCaller, account_router, narrowed, owner
+from relay.api.idempotency import Creating
 from relay.api.lists import Listing, PartWanted
 from relay.api.openapi import CREATED, SHOWN, refusals
 from relay.api.parts import Parts, Serving
-from relay.api.preconditions import IfMatch, check, etag
+from relay.api.preconditions import IfMatch, etag, matching
 from relay.api.problems import ProblemError
 from relay.api.shapes import Form, Name, OwnerNamed, Time
 from relay.database import tokens
@@ -75,12 +76,16 @@ async def list_tokens(
     return Listing(items=[ApiToken.of(record) for record in page.items], next=page.next)
 
 
-@router.post("", status_code=201, summary="Create an API token", responses=CREATED | refusals("not_found"))
-async def create_token(parts: Serving, asking: ManageCaller, form: ApiTokenForm, response: Response) -> ApiTokenCreated:
+@router.post(
+    "", status_code=201, summary="Create an API token", responses=CREATED | refusals("not_found", "answer_not_kept")
+)
+async def create_token(
+    parts: Serving, database: Creating, asking: ManageCaller, form: ApiTokenForm, response: Response
+) -> ApiTokenCreated:
     """With a scope that the caller has. The token is shown in this answer and never again."""
     _check_reach(asking, *form.scopes)
     account = await owner(parts, asking, form.account)
-    new = await tokens.create(parts.database, account, form.name, form.scopes, by=asking.by, expires_at=form.expires_at)
+    new = await tokens.create(database, account, form.name, form.scopes, by=asking.by, expires_at=form.expires_at)
     response.headers["ETag"] = etag(new.token)
     response.headers["Location"] = f"/v1/tokens/{new.token.id}"
     return ApiTokenCreated.of_new(new)
@@ -103,8 +108,8 @@ async def update_token(
     response: Response,
     if_match: IfMatch = None,
 ) -> ApiToken:
-    check(await _reached(parts, asking, token), if_match)
-    record = await tokens.rename(parts.database, asking.sees, token, form.name, by=asking.by)
+    await _check_within_reach(parts, asking, token)
+    record = await tokens.rename(parts.database, asking.sees, token, form.name, by=asking.by, expect=matching(if_match))
     response.headers["ETag"] = etag(record)
     return ApiToken.of(record)
 
@@ -112,7 +117,7 @@ async def update_token(
 @router.post("/{token}/revoke", summary="End an API token", responses=refusals("not_found"))
 async def revoke_token(parts: Serving, asking: ManageCaller, token: str) -> ApiToken:
     """From the next request on, within a second on every node. It stays in the list."""
-    await _reached(parts, asking, token)
+    await _check_within_reach(parts, asking, token)
     record = await tokens.revoke(parts.database, asking.sees, token, by=asking.by)
     parts.directory.wake()
     return ApiToken.of(record)
@@ -123,17 +128,16 @@ async def revoke_token(parts: Serving, asking: ManageCaller, token: str) -> ApiT
 )
 async def delete_token(parts: Serving, asking: ManageCaller, token: str, if_match: IfMatch = None) -> Response:
     """Ends it as well."""
-    check(await _reached(parts, asking, token), if_match)
-    await tokens.delete(parts.database, asking.sees, token, by=asking.by)
+    await _check_within_reach(parts, asking, token)
+    await tokens.delete(parts.database, asking.sees, token, by=asking.by, expect=matching(if_match))
     parts.directory.wake()
     return nothing()
 
 
-async def _reached(parts: Parts, asking: Asking, token: str) -> ApiTokenRecord:
-    """The token, if the caller may touch it. Raises NotFound, ProblemError `forbidden`."""
+async def _check_within_reach(parts: Parts, asking: Asking, token: str) -> None:
+    """Whether the caller may touch the token, whose scope never changes. Raises NotFound, ProblemError `forbidden`."""
     record = await tokens.find(parts.database, asking.sees, token)
     _check_reach(asking, record.scope)
-    return record
 
 
 def _check_reach(asking: Asking, *scopes: Scope) -> None:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from relay.cli.output import print_json, print_pairs, print_table
 from relay.database import accounts
 from relay.database.engine import Database
-from relay.database.errors import DatabaseError
+from relay.database.errors import DatabaseError, DatabaseUnusable, NotFound
 from relay.database.paging import LIMIT_MOST
 from relay.database.records import Actor, Page
 from relay.settings import Settings
@@ -50,8 +50,14 @@ class Desk:
             await database.close()
 
     async def account(self) -> str:
-        """The id of the account that `--account` names, else of `default`. Raises NotFound."""
-        return (await accounts.find(self.database, self.arguments.account)).id
+        """The id of the account that `--account` names, else of `default`. Raises NotFound, DatabaseUnusable."""
+        name = self.arguments.account
+        try:
+            return (await accounts.find(self.database, name)).id
+        except NotFound:
+            if name == accounts.DEFAULT:
+                raise DatabaseUnusable("there is nothing here yet: run postern-relay init") from None
+            raise
 
     def show(self, values: Mapping[str, Any], *, people: Sequence[str] = ()) -> None:
         """One thing: a JSON object, or for people these sentences, else a list of names and values."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,7 +14,7 @@ from relay.database.engine import Database
 from relay.database.errors import Conflict, NameTaken, NotFound
 from relay.database.names import checked_name, is_id
 from relay.database.paging import LIMIT, read_page
-from relay.database.records import AccountRecord, Actor, Page
+from relay.database.records import AccountRecord, Actor, Page, any_state
 from relay.database.tables import AccountRow, AgentRow, ApiTokenRow, ConnectionRow
 
 DEFAULT = "default"
@@ -48,11 +50,14 @@ async def page(database: Database, *, cursor: str | None = None, limit: int = LI
         return await read_page(session, select(AccountRow), keys, _record, cursor=cursor, limit=limit)
 
 
-async def rename(database: Database, account: str, name: str, *, by: Actor) -> AccountRecord:
+async def rename(
+    database: Database, account: str, name: str, *, by: Actor, expect: Callable[[AccountRecord], None] = any_state
+) -> AccountRecord:
     """Raises NotFound, Invalid `name`, NameTaken, Conflict `account_default`."""
     wanted = checked_name(name)
     async with database.writing() as session:
         row = await _find(session, account)
+        expect(_record(row))
         _check_not_default(row)
         if wanted != row.name:
             await _check_free(session, wanted)
@@ -61,13 +66,16 @@ async def rename(database: Database, account: str, name: str, *, by: Actor) -> A
         return _record(row)
 
 
-async def delete(database: Database, account: str, *, by: Actor) -> None:
+async def delete(
+    database: Database, account: str, *, by: Actor, expect: Callable[[AccountRecord], None] = any_state
+) -> None:
     """Delete an account that has no agents and connections, with its API tokens.
 
     Raises NotFound, Conflict `account_default` or `account_in_use`.
     """
     async with database.writing() as session:
         row = await _find(session, account)
+        expect(_record(row))
         _check_not_default(row)
         for owned in (AgentRow, ConnectionRow):
             if await session.scalar(select(owned.id).where(owned.account == row.id).limit(1)):

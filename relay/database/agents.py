@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,7 +14,7 @@ from relay.database.engine import Database
 from relay.database.errors import Conflict, Invalid
 from relay.database.names import check_free, checked_expiry, checked_name, find_named, find_row, within
 from relay.database.paging import LIMIT, read_page
-from relay.database.records import Accounts, Actor, AgentRecord, NewAgent, Page
+from relay.database.records import Accounts, Actor, AgentRecord, NewAgent, Page, any_state
 from relay.database.tables import AgentRow, ConnectionRow
 
 PLACES_MOST = 64
@@ -62,6 +64,7 @@ async def update(
     by: Actor,
     name: str | None = None,
     places: int | None = None,
+    expect: Callable[[AgentRecord], None] = any_state,
 ) -> AgentRecord:
     """Change what is given. Fewer places than instances turn nobody out; they only let nobody else in.
 
@@ -71,6 +74,7 @@ async def update(
     seats = None if places is None else _checked_places(places)
     async with database.writing() as session:
         row = await find_row(session, AgentRow, accounts, agent)
+        expect(_record(row))
         if wanted is not None and wanted != row.name:
             await check_free(session, AgentRow, row.account, wanted)
             row.name = wanted
@@ -92,13 +96,21 @@ async def revoke(database: Database, accounts: Accounts, agent: str, *, by: Acto
         return record
 
 
-async def delete(database: Database, accounts: Accounts, agent: str, *, by: Actor) -> None:
+async def delete(
+    database: Database,
+    accounts: Accounts,
+    agent: str,
+    *,
+    by: Actor,
+    expect: Callable[[AgentRecord], None] = any_state,
+) -> None:
     """Delete the agent with its tokens and instances, and cut its tunnels.
 
     Raises NotFound, Conflict `agent_in_use` while connections use it.
     """
     async with database.writing() as session:
         row = await find_row(session, AgentRow, accounts, agent)
+        expect(_record(row))
         users = select(ConnectionRow.name).where(ConnectionRow.account == row.account, ConnectionRow.agent == row.id)
         names = (await session.scalars(users.order_by(ConnectionRow.name).limit(3))).all()
         if names:

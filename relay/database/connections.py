@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import SecretStr
 from sqlalchemy import delete as delete_rows
@@ -16,7 +16,7 @@ from relay.database.engine import Database
 from relay.database.errors import Invalid
 from relay.database.names import check_free, find_named, find_row, is_id, within
 from relay.database.paging import LIMIT, read_page
-from relay.database.records import Accounts, Actor, ConnectionRecord, NewConnection, Page
+from relay.database.records import Accounts, Actor, ConnectionRecord, NewConnection, Page, any_state
 from relay.database.secrets import Place
 from relay.database.store_url import parse_store_url
 from relay.database.tables import AccessKeyRow, AgentRow, ConnectionRow
@@ -99,7 +99,13 @@ async def load(database: Database, connection: str) -> Connection | None:
 
 
 async def update(
-    database: Database, accounts: Accounts, connection: str, patch: ConnectionPatch, *, by: Actor
+    database: Database,
+    accounts: Accounts,
+    connection: str,
+    patch: ConnectionPatch,
+    *,
+    by: Actor,
+    expect: Callable[[ConnectionRecord], None] = any_state,
 ) -> ConnectionRecord:
     """Change what the patch names. Another store address, mode or agent needs the store's key again.
 
@@ -108,8 +114,9 @@ async def update(
     async with database.writing() as session:
         row = await find_row(session, ConnectionRow, accounts, connection)
         valid = await access_keys.read_valid(session, [row.id])
-        before = _target(row)
-        fields = checked(merged(patch, _record(row, valid)), key_optional=patch.api_key is UNCHANGED)
+        before, stored = _target(row), _record(row, valid)
+        expect(stored)
+        fields = checked(merged(patch, stored), key_optional=patch.api_key is UNCHANGED)
         if fields.name != row.name:
             await check_free(session, ConnectionRow, row.account, fields.name)
         await _check_agent(session, row.account, fields.agent)
@@ -128,11 +135,19 @@ async def update(
         return record
 
 
-async def delete(database: Database, accounts: Accounts, connection: str, *, by: Actor) -> None:
+async def delete(
+    database: Database,
+    accounts: Accounts,
+    connection: str,
+    *,
+    by: Actor,
+    expect: Callable[[ConnectionRecord], None] = any_state,
+) -> None:
     """Raises NotFound."""
     async with database.writing() as session:
         row = await find_row(session, ConnectionRow, accounts, connection)
-        record = _record(row, [])
+        record = _record(row, await access_keys.read_valid(session, [row.id]))
+        expect(record)
         await session.execute(delete_rows(ConnectionRow).where(ConnectionRow.id == row.id))
         await _noted(session, by, "connection.delete", record, database.now(), revoked=True)
 

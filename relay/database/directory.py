@@ -63,7 +63,8 @@ class Directory:
             self._woken.clear()
             if await self._poll() < changes.BATCH:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._woken.wait()
 
     def wake(self) -> None:
         """Look at once: somebody says that there is something new."""

@@ -115,7 +115,7 @@ async def open_database(
     """
     database = Database(_create_engine(parse_url(address)), keys=keys, clock=clock)
     if migrate:
-        from relay.database.migrate import migrate_to_head  # noqa: PLC0415 - Alembic is slow to import
+        from relay.database.migrate import migrate_to_head  # noqa: PLC0415 - it knows this module
 
         try:
             await migrate_to_head(database)
@@ -205,7 +205,7 @@ async def _translated() -> AsyncIterator[None]:
     except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError, OSError) as error:
         raise _unavailable(error) from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if error.connection_invalidated or _beyond_repair(error):
             raise _unavailable(error) from error
         raise
 
@@ -213,9 +213,15 @@ async def _translated() -> AsyncIterator[None]:
 def _unavailable(error: Exception) -> DatabaseUnavailable | DatabaseUnusable:
     cause = str(error.orig) if isinstance(error, DBAPIError) else "no answer in time"
     first = cause.strip().splitlines()[0][:200] if cause.strip() else type(error).__name__
-    if "readonly database" in first or "not a database" in first:
+    if _beyond_repair(error):
         return DatabaseUnusable(f"the database cannot be used: {first}")
     return DatabaseUnavailable(f"the database does not answer: {first}")
+
+
+def _beyond_repair(error: Exception) -> bool:
+    """SQLite's ways to say that the file itself is the trouble."""
+    cause = str(error.orig) if isinstance(error, DBAPIError) else ""
+    return any(words in cause for words in ("readonly database", "not a database", "malformed"))
 
 
 def _is_local(host: str) -> bool:

@@ -19,7 +19,7 @@ from relay.database.tables import InstanceRow
 async def find(database: Database, accounts: Accounts, instance: str) -> InstanceRecord:
     """Raises NotFound."""
     async with database.reading() as session:
-        return _record(await find_row(session, InstanceRow, accounts, instance))
+        return record(await find_row(session, InstanceRow, accounts, instance))
 
 
 async def page(
@@ -36,7 +36,7 @@ async def page(
         statement = statement.where(InstanceRow.agent == agent.replace("\x00", ""))
     async with database.reading() as session:
         keys = [InstanceRow.enrolled_at, InstanceRow.id]
-        return await read_page(session, statement, keys, _record, cursor=cursor, limit=limit)
+        return await read_page(session, statement, keys, record, cursor=cursor, limit=limit)
 
 
 async def release(database: Database, accounts: Accounts, agent: str, instance: str, *, by: Actor) -> None:
@@ -57,9 +57,9 @@ async def revoke(database: Database, accounts: Accounts, agent: str, instance: s
         row = await _find(session, accounts, agent, instance)
         at = database.now()
         row.revoked_at = row.revoked_at or at
-        record = _record(row)
-        await _noted_end(session, by, "instance.revoke", record, at)
-        return record
+        revoked = record(row)
+        await _noted_end(session, by, "instance.revoke", revoked, at)
+        return revoked
 
 
 async def seen(database: Database, times: Mapping[str, int]) -> None:
@@ -75,7 +75,7 @@ async def seen(database: Database, times: Mapping[str, int]) -> None:
 async def remove(session: AsyncSession, row: InstanceRow, *, by: Actor, at: int, action: str) -> None:
     """Take the instance off its place in a transaction that is open."""
     await session.execute(delete(InstanceRow).where(InstanceRow.id == row.id))
-    await _noted_end(session, by, action, _record(row), at)
+    await _noted_end(session, by, action, record(row), at)
 
 
 async def _find(session: AsyncSession, accounts: Accounts, agent: str, instance: str) -> InstanceRow:
@@ -85,13 +85,13 @@ async def _find(session: AsyncSession, accounts: Accounts, agent: str, instance:
     return row
 
 
-async def _noted_end(session: AsyncSession, by: Actor, action: str, record: InstanceRecord, at: int) -> None:
-    await changes.append(session, "instance", record.id, at=at, revoked=True)
-    details = {"agent": record.agent, "host_name": record.host_name}
-    await audit.note(session, by, action, record.id, at=at, account=record.account, **details)
+async def _noted_end(session: AsyncSession, by: Actor, action: str, about: InstanceRecord, at: int) -> None:
+    await changes.append(session, "instance", about.id, at=at, revoked=True)
+    details = {"agent": about.agent, "host_name": about.host_name}
+    await audit.note(session, by, action, about.id, at=at, account=about.account, **details)
 
 
-def _record(row: InstanceRow) -> InstanceRecord:
+def record(row: InstanceRow) -> InstanceRecord:
     return InstanceRecord(
         id=row.id,
         account=row.account,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 
 from relay.database.engine import Database
 
-HEAD = "0001"
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0002"
 """The newest step under migrations/versions. A database with a higher number was made by a newer relay and is taken as
 it is: steps first only add, and take away a version later, so that nodes of two versions run side by side."""
 MIGRATION_SECONDS = 120.0
@@ -35,6 +37,8 @@ def _revision(connection: Connection) -> str:
 
 
 def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - slow to import, and most commands find nothing to do
+
     if _revision(connection) >= HEAD:
         return
     if connection.dialect.name == "postgresql":
@@ -44,6 +48,8 @@ def _upgrade(connection: Connection) -> None:
 
 
 def alembic_config(connection: Connection) -> Config:
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, exists, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from relay.database.engine import Database
-from relay.database.instances import _record as record
+from relay.database.instances import record
 from relay.database.records import EVERY_ACCOUNT, Accounts, InstanceRecord
 from relay.database.tables import AgentRow, ConnectionRow, InstanceRow, OwnedRow
 

@@ -40,6 +40,13 @@ class Page(Generic[T]):
     next: str | None = None
 
 
+def any_state(_record: object) -> None:
+    """The default of `expect`, which sees a record as it stands, inside the transaction that would change it.
+
+    Whoever must not undo another's change gives a function that raises when it is not the record that was read.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class AccountRecord:
     id: str

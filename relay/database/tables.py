@@ -189,6 +189,18 @@ class EnrolmentNonceRow(Row):
     forget_at: Mapped[int] = mapped_column(index=True)
 
 
+class IdempotencyKeyRow(Row):
+    """A request that was carried out once. Its answer is not sealed again when master keys change: it is gone soon."""
+
+    __tablename__ = "idempotency_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """SHA-256 (hex) of account, sender and the sender's key."""
+    fingerprint: Mapped[str]
+    answer_sealed: Mapped[str | None]
+    forget_at: Mapped[int] = mapped_column(index=True)
+
+
 class AuditEventRow(Row):
     """Without foreign keys: what happened stays on record when its subject is gone."""
 

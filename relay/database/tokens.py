@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import insert, select
@@ -15,7 +15,7 @@ from relay.database.engine import Database
 from relay.database.errors import Invalid
 from relay.database.names import checked_expiry, checked_name, find_row, within
 from relay.database.paging import LIMIT, read_page
-from relay.database.records import Accounts, Actor, ApiTokenRecord, NewApiToken, Page
+from relay.database.records import Accounts, Actor, ApiTokenRecord, NewApiToken, Page, any_state
 from relay.database.tables import ApiTokenRow
 from relay.records import Caller, Scope
 
@@ -82,11 +82,20 @@ async def page(
         return await read_page(session, statement, keys, _record, cursor=cursor, limit=limit)
 
 
-async def rename(database: Database, accounts: Accounts, token: str, name: str, *, by: Actor) -> ApiTokenRecord:
+async def rename(
+    database: Database,
+    accounts: Accounts,
+    token: str,
+    name: str,
+    *,
+    by: Actor,
+    expect: Callable[[ApiTokenRecord], None] = any_state,
+) -> ApiTokenRecord:
     """Raises NotFound, Invalid `name`."""
     wanted = checked_name(name)
     async with database.writing() as session:
         row = await find_row(session, ApiTokenRow, accounts, token)
+        expect(_record(row))
         row.name = wanted
         record = _record(row)
         await _noted(session, by, "api_token.rename", record, database.now())
@@ -104,10 +113,18 @@ async def revoke(database: Database, accounts: Accounts, token: str, *, by: Acto
         return record
 
 
-async def delete(database: Database, accounts: Accounts, token: str, *, by: Actor) -> None:
+async def delete(
+    database: Database,
+    accounts: Accounts,
+    token: str,
+    *,
+    by: Actor,
+    expect: Callable[[ApiTokenRecord], None] = any_state,
+) -> None:
     """End the token at once and forget it. Raises NotFound."""
     async with database.writing() as session:
         record = _record(await find_row(session, ApiTokenRow, accounts, token))
+        expect(record)
         await session.execute(delete_rows(ApiTokenRow).where(ApiTokenRow.id == record.id))
         await _noted(session, by, "api_token.delete", record, database.now(), revoked=True)
 

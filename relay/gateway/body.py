@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from relay.gateway.http1 import MalformedError
+from relay.gateway.http1 import MalformedError, RequestHead
 
 CHUNK_LINE_BYTES = 300
 TRAILER_BYTES = 8 * 1024
@@ -22,6 +22,13 @@ class Body(Protocol):
 
     def take(self, data: bytes, /) -> tuple[bytes, bytes]:
         """(bytes of the body to pass on, bytes that follow it). Raises MalformedError."""
+
+
+def body_of(request: RequestHead) -> Body | None:
+    """The body that follows a request's head, if there is one."""
+    if request.fields.chunked:
+        return Chunked()
+    return Counted(request.fields.length) if request.fields.length else None
 
 
 class Counted:
@@ -125,8 +132,10 @@ class Chunked:
             self.ended = True
             return position + 2
         match = _TRAILER.match(data, position)
-        if not match and (b"\n" in data[position:] or len(data) - position > TRAILER_BYTES):
+        if not match and b"\n" in data[position:]:
             raise MalformedError("a trailer line is not `name: value` ending in CRLF")
+        if not match and len(data) - position > TRAILER_BYTES:
+            raise MalformedError("the trailer section is too long", 431)
         if not match:
             return None
         self._trailer_bytes += match.end() - position

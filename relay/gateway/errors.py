@@ -79,6 +79,8 @@ FAILURES = _table(
     Failure("store_unreachable", 9052, 502, "Bad Gateway", Origin.STORE, "There is no way to the store's machine"),
     Failure("store_timeout", 9053, 504, "Gateway Timeout", Origin.STORE, "The store did not answer in time"),
     Failure("store_tls", 9054, 502, "Bad Gateway", Origin.STORE, "The store's certificate could not be verified"),
+    Failure("store_forbidden", 9057, 502, "Bad Gateway", Origin.CALLER,
+            "The relay calls public addresses only. Use mode on-premise, with an agent in the store's network"),
     Failure("store_closed_early", 9055, 502, "Bad Gateway", Origin.STORE,
             "The store closed the connection without a whole answer"),
     Failure("store_bad_answer", 9056, 502, "Bad Gateway", Origin.STORE, "The store's answer is not plain HTTP/1.1"),

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from relay.gateway.body import Body, Chunked, Counted, UntilClose
 from relay.gateway.errors import GatewayError, Outcome
-from relay.gateway.http1 import HEAD_BYTES, AnswerHead, MalformedError, RequestHead, read_answer
+from relay.gateway.http1 import BARE_LF, HEAD_BYTES, AnswerHead, MalformedError, RequestHead, read_answer
 from relay.gateway.target import Target
 from relay.records import Connection
 
@@ -19,7 +19,7 @@ INTERIM_ANSWERS = 16
 EARLY_BODY_BYTES = 64 * 1024
 """Request body taken in before there is a line to the store."""
 _GUARD = b"Content-Security-Policy: sandbox\r\nX-Content-Type-Options: nosniff\r\n"
-"""A tenant's store must never run script beside the console (design section 5)."""
+"""A tenant's store must never run script beside the console (design section 5). Browsers heed the first `nosniff`."""
 
 
 class Client(Protocol):
@@ -57,6 +57,10 @@ class Line(Protocol):
 class Dispatcher(Protocol):
     """Who finds a line for an exchange, and hears when it is over."""
 
+    @property
+    def draining(self) -> bool:
+        """Whether connectors are told to come back on another connection."""
+
     def again(self, exchange: Exchange, /) -> None:
         """Nothing was answered and nothing can have been changed: send it on a new line."""
 
@@ -83,7 +87,7 @@ class Exchange:
         self.progress = now
         self._dispatcher = dispatcher
         self._line: Line | None = None
-        self._early: list[bytes] = []
+        self._early = bytearray()
         self._buffer = b""
         self._answer: AnswerHead | None = None
         self._answer_body: Body | None = None
@@ -109,14 +113,19 @@ class Exchange:
         """Whether bytes of the answer have gone to the connector."""
         return self._written
 
+    @property
+    def _heard(self) -> bool:
+        """Whether a byte of an answer has come, interim ones included."""
+        return bool(self._buffer or self._interim or self._written)
+
     def send(self, line: Line, head: bytes) -> None:
         """Begin on a line: the rewritten head, and what has come of the body."""
         self._line = line
         self._buffer = b""
-        early, self._early = self._early, []
-        line.write(head + b"".join(early) if early else head)
+        early, self._early = self._early, bytearray()
         if early and not self.request_ended:
             self.client.resume_reading()
+        line.write(head + early if early else head)
 
     def take_body(self, data: bytes, *, ended: bool) -> None:
         """The next bytes of the request's body, framed as the store shall get them."""
@@ -126,8 +135,8 @@ class Exchange:
         if self._line:
             self._line.write(data)
             return
-        self._early.append(data)
-        if sum(map(len, self._early)) > EARLY_BODY_BYTES:
+        self._early += data
+        if len(self._early) > EARLY_BODY_BYTES:
             self.client.pause_reading()
 
     def client_paused(self) -> None:
@@ -164,7 +173,7 @@ class Exchange:
         """The line broke; `code` says on which hop."""
         if self._over:
             return
-        if not self._written and not self._buffer and self.retryable and not self.retried:
+        if not self._heard and self.retryable and not self.retried:
             self.retried = True
             self._release(reusable=False)
             self._dispatcher.again(self)
@@ -181,16 +190,21 @@ class Exchange:
 
     def fail(self, error: GatewayError) -> None:
         """End it with an error of the relay's own."""
-        if not self._over:
-            self._break_off(error)
+        if self._over:
+            return
+        if error.outcome is Outcome.NOT_SENT and (self.sent or self.retried):
+            error.outcome = Outcome.SENT_UNKNOWN
+        self._break_off(error)
 
     def _read_heads(self, data: bytes) -> None:
         """Pass interim answers on (RFC 9110 §15.2), then the final head with what follows it."""
         while not self._answer:
             end = data.find(b"\r\n\r\n")
+            if (len(data) if end < 0 else end) > HEAD_BYTES:
+                raise MalformedError("the store's header is larger than 64 KiB")
             if end < 0:
-                if len(data) > HEAD_BYTES:
-                    raise MalformedError("the store's header is larger than 64 KiB")
+                if BARE_LF.search(data):
+                    raise MalformedError("a line of the store's header ends in LF without CR")
                 self._buffer = data
                 return
             head, data = read_answer(data[: end + 2]), data[end + 4 :]
@@ -235,13 +249,13 @@ class Exchange:
 
     def _persistent(self) -> bool:
         plain_chunks = self.request.minor == 0 and self._answer is not None and self._answer.chunked
-        return self.request.persistent and not isinstance(self._answer_body, UntilClose) and not plain_chunks
+        delimited = not isinstance(self._answer_body, UntilClose) and not plain_chunks
+        return self.request.persistent and delimited and not self._dispatcher.draining
 
     def _client_head(self, head: AnswerHead) -> bytes:
-        lines = [_status_line(head), self._without_key(head.passed)]
+        lines = [_status_line(head), _GUARD, self._without_key(head.passed)]
         if head.chunked and self.request.minor == 1:
             lines.append(b"Transfer-Encoding: chunked\r\n")
-        lines.append(_GUARD)
         if not self._persistent():
             lines.append(b"Connection: close\r\n")
         elif self.request.minor == 0:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import enum
 import re
+import socket
+import struct
 from collections.abc import Callable
 from typing import Protocol, cast
 
 import structlog
 
-from relay.gateway.body import Body, Chunked, Counted
-from relay.gateway.errors import MALFORMED_BY_STATUS, GatewayError, answer
+from relay.gateway.body import Body, body_of
+from relay.gateway.errors import MALFORMED_BY_STATUS, GatewayError, Outcome, answer
 from relay.gateway.exchange import Exchange
 from relay.gateway.gateway import Gateway
-from relay.gateway.http1 import HEAD_BYTES, REQUEST_LINE_BYTES, MalformedError, RequestHead, read_request
-from relay.gateway.target import RefusedTargetError, judge
+from relay.gateway.http1 import BARE_LF, HEAD_BYTES, REQUEST_LINE_BYTES, MalformedError, RequestHead, read_request
+from relay.gateway.target import RefusedTargetError, asks_for_json, judge
 
 log = structlog.get_logger()
 
@@ -34,7 +36,10 @@ LINGER_SECONDS = 2.0
 """After a last answer, what still comes is read away, so that a reset does not destroy the answer (RFC 9112 §9.6)."""
 PIPELINED_BYTES = 64 * 1024
 
-_BARE_LF = re.compile(rb"(?<!\r)\n")
+_FORM = re.compile(rb"(?:(?i:https?)://[^/?#]+)?/(to/)?")
+"""A path, or an address whose host our own Host replaces (RFC 9112 §3.2)."""
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: closing sends a reset, so that a body that lasts until close never looks complete when it is not."""
 
 
 class State(enum.Enum):
@@ -77,7 +82,7 @@ class Hall:
 
     def drain(self) -> None:
         """Take no further request on any connection; those under way go on to their end."""
-        self.draining = True
+        self.draining = self.gateway.draining = True
         for front in tuple(self.fronts):
             front.drain()
         self._note_empty()
@@ -106,6 +111,7 @@ class Front(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._app: App | None = None
         self._request: RequestHead | None = None
+        self._reading_paused = False
         self._writing_paused = False
         self._half_closed = False
 
@@ -137,15 +143,17 @@ class Front(asyncio.Protocol):
             self._pass_body(data)
             return
         self._unread = self._unread + data if self._unread else data
-        if self._state is State.HEAD:
+        if self._state is State.HEAD and not self._writing_paused:
             self._read_head()
         elif len(self._unread) > PIPELINED_BYTES:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """A client may half-close after its request and still be answered."""
+        """A client may half-close after its requests and still be answered."""
         self._half_closed = True
-        if self._state in {State.HEAD, State.LINGERING} or (self._body and not self._body.ended):
+        if self._state is State.HEAD:
+            self._read_head()
+        elif self._state is State.LINGERING or (self._body and not self._body.ended):
             self._transport.close()
         return True
 
@@ -159,51 +167,58 @@ class Front(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        self._moved = self._hall.gateway.clock()
         if self._exchange:
             self._exchange.client_resumed()
         elif self._app:
             self._app.resume_writing()
+        elif self._state is State.HEAD:
+            self._next_request()
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
 
     def pause_reading(self) -> None:
+        self._reading_paused = True
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
+        self._reading_paused = False
+        self._moved = self._hall.gateway.clock()
         self._transport.resume_reading()
 
     def finish(self, *, persistent: bool) -> None:
         """The answer is written whole: on to the next request, or an orderly end."""
         body_ended = self._body is None or self._body.ended
-        self._exchange = self._app = self._body = None
-        if not persistent or not body_ended or self._half_closed or self._hall.draining:
+        self._exchange = self._app = self._body = self._request = None
+        if not persistent or not body_ended or self._hall.draining or (self._half_closed and not self._unread):
             self._close_gently(unread=not body_ended)
             return
         self._state = State.HEAD
         self._moved = self._hall.gateway.clock()
         self._idle = True
-        self._transport.resume_reading()
-        if self._unread:
-            asyncio.get_running_loop().call_soon(self._read_head)
+        if not self._writing_paused:
+            self._next_request()
 
     def fail(self, error: GatewayError) -> None:
         """Answer with an error of the relay's own, in PrestaShop's shape."""
         request = self._request
         body_ended = self._body is None or self._body.ended
         persistent = bool(request and request.persistent and body_ended and not self._hall.draining)
-        json_wanted = bool(request and request.fields.json)
-        head_only = bool(request and request.method == b"HEAD")
-        self._transport.write(answer(error, json_wanted=json_wanted, head_only=head_only, close=not persistent))
+        self._answer(error, close=not persistent)
         self.finish(persistent=persistent)
 
     def abort(self) -> None:
+        if not self._transport.is_closing() or self._transport.get_write_buffer_size():
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
 
     def sweep(self, now: float) -> None:
         """Look whether something that was expected has taken too long."""
         waited = now - self._moved
-        if self._state is State.HEAD:
+        if self._writing_paused:
+            self._watch_reader(now, waited)
+        elif self._state is State.HEAD:
             limit = IDLE_SECONDS if self._idle and not self._unread else HEAD_SECONDS
             if waited > limit:
                 self._time_out()
@@ -212,12 +227,10 @@ class Front(asyncio.Protocol):
                 self._watch_reader(now, waited)
             elif waited > LINGER_SECONDS:
                 self._transport.abort()
-        elif self._writing_paused:
-            self._watch_reader(now, waited)
-        elif self._body and not self._body.ended:
-            if waited > STALL_SECONDS and self._state is State.FORWARDING:
+        elif self._body and not self._body.ended and not self._reading_paused:
+            if waited > STALL_SECONDS:
                 self._give_up(GatewayError("request_timeout"))
-        elif self._exchange and self._hall.gateway.overdue(self._exchange, now):
+        elif self._exchange and self._hall.gateway.overdue(self._exchange, self._moved, now):
             self._exchange.fail(GatewayError("store_timeout"))
 
     def drain(self) -> None:
@@ -229,7 +242,7 @@ class Front(asyncio.Protocol):
         if unsent != self._unsent:
             self._unsent, self._moved = unsent, now
         elif waited > STALL_SECONDS:
-            self._transport.abort()
+            self.abort()
 
     def _time_out(self) -> None:
         if self._unread:
@@ -237,8 +250,13 @@ class Front(asyncio.Protocol):
         else:
             self._transport.close()
 
+    def _next_request(self) -> None:
+        self._transport.resume_reading()
+        if self._unread or self._half_closed:
+            asyncio.get_running_loop().call_soon(self._read_head)
+
     def _read_head(self) -> None:
-        if self._state is not State.HEAD:
+        if self._state is not State.HEAD or self._writing_paused:
             return
         if self._idle:
             self._idle, self._moved = False, self._hall.gateway.clock()
@@ -248,11 +266,12 @@ class Front(asyncio.Protocol):
         try:
             if end < 0:
                 self._bound_head(len(self._unread))
+                if self._half_closed:
+                    self._close_gently(unread=False)
                 return
             self._bound_head(end)
             head, self._unread = self._unread[: end + 2], self._unread[end + 4 :]
-            request = read_request(head)
-            self._start(request, head)
+            self._start(read_request(head), head)
         except MalformedError as error:
             self._request = None
             self._give_up(GatewayError(MALFORMED_BY_STATUS[error.status], error.detail))
@@ -263,12 +282,12 @@ class Front(asyncio.Protocol):
             raise MalformedError("the request line is too long", 414)
         if size > HEAD_BYTES:
             raise MalformedError("the header is too large", 431)
-        if size == len(self._unread) and _BARE_LF.search(self._unread):
+        if size == len(self._unread) and BARE_LF.search(self._unread):
             raise MalformedError("a line ends in LF without CR (RFC 9112 §2.2)")
 
     def _start(self, request: RequestHead, head: bytes) -> None:
         self._request = request
-        if request.method in {b"TRACE", b"CONNECT"}:
+        if request.method.upper() in {b"TRACE", b"CONNECT"}:
             raise MalformedError("TRACE and CONNECT are not forwarded")
         if request.target == b"*":
             self._answer_asterisk(request)
@@ -276,8 +295,12 @@ class Front(asyncio.Protocol):
         expects = request.fields.expects
         if expects is not None and expects.lower() != b"100-continue":
             raise MalformedError("the expectation is not known", 417)
-        self._body = _body_of(request)
-        if request.target.startswith(b"/to/") or not request.target.startswith(b"/"):
+        form = _FORM.match(request.target)
+        if not form:
+            raise MalformedError("the target is neither a path nor an http address")
+        self._body = body_of(request)
+        self._reading_paused = False
+        if form[1]:
             self._forward(request)
         else:
             self._hand_over(head)
@@ -309,8 +332,9 @@ class Front(asyncio.Protocol):
         """`OPTIONS *` asks the server itself (RFC 9110 §9.3.7); no other method may."""
         if request.method != b"OPTIONS" or request.has_body:
             raise MalformedError("`*` goes with OPTIONS only")
-        self._transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-        self.finish(persistent=request.persistent)
+        persistent = request.persistent and request.minor == 1 and not self._hall.draining
+        self._transport.write(b"HTTP/1.1 204 No Content\r\n%s\r\n" % (b"" if persistent else b"Connection: close\r\n"))
+        self.finish(persistent=persistent)
 
     def _pass_unread(self) -> None:
         if self._body and not self._body.ended and self._unread:
@@ -340,16 +364,24 @@ class Front(asyncio.Protocol):
             app.connection_lost(None)
             return
         if exchange:
-            if exchange.answering:
-                self._transport.abort()
-                return
+            answering = exchange.answering
+            if exchange.sent:
+                error.outcome = Outcome.SENT_UNKNOWN
             exchange.client_gone()
-        request = self._request
-        json_wanted = bool(request and request.fields.json)
-        head_only = bool(request and request.method == b"HEAD")
-        self._transport.write(answer(error, json_wanted=json_wanted, head_only=head_only, close=True))
-        self._body = None
+            if answering:
+                self.abort()
+                return
+        self._answer(error, close=True)
         self._close_gently(unread=True)
+
+    def _answer(self, error: GatewayError, *, close: bool) -> None:
+        request = self._request
+        json_wanted = head_only = False
+        if request:
+            json = request.fields.json
+            json_wanted = asks_for_json(request.target) if json is None else json
+            head_only = request.method == b"HEAD"
+        self._transport.write(answer(error, json_wanted=json_wanted, head_only=head_only, close=close))
 
     def _close_gently(self, *, unread: bool) -> None:
         if (unread or self._unread) and not self._half_closed and self._transport.can_write_eof():
@@ -361,9 +393,3 @@ class Front(asyncio.Protocol):
         else:
             self._state = State.LINGERING
             self._transport.close()
-
-
-def _body_of(request: RequestHead) -> Body | None:
-    if request.fields.chunked:
-        return Chunked()
-    return Counted(request.fields.length) if request.fields.length else None

@@ -14,6 +14,7 @@ import hmac
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 import structlog
 
@@ -56,6 +57,7 @@ class Gateway:
         self._directory = directory
         self._route = route
         self.clock = clock
+        self.draining = False
         self._pools: dict[str, Pool] = {}
         self._entered: dict[Exchange, Pool] = {}
         self._accounts: Counter[str] = Counter()
@@ -66,6 +68,7 @@ class Gateway:
         return len(self._entered)
 
     def begin(self, exchange: Exchange) -> None:
+        pool = None
         try:
             connection = self._admit(exchange)
             if connection is not None:
@@ -79,7 +82,7 @@ class Gateway:
         except GatewayError as error:
             exchange.fail(error)
             return
-        self._spawn(exchange, self._begin_slowly(exchange))
+        self._spawn(exchange, self._begin_slowly(exchange, pool))
 
     def again(self, exchange: Exchange) -> None:
         """Send once more, on a new line: the old one died before a byte of an answer."""
@@ -104,13 +107,13 @@ class Gateway:
         for id_, pool in list(self._pools.items()):
             pool.sweep()
             if pool.empty:
-                del self._pools[id_]
+                self.forget(id_)
         for account in [a for a, n in self._accounts.items() if n <= 0]:
             del self._accounts[account]
 
-    def overdue(self, exchange: Exchange, now: float) -> bool:
-        """Whether the store has been silent for longer than any store may be."""
-        return exchange.sent and now - exchange.progress > PROGRESS_SECONDS
+    def overdue(self, exchange: Exchange, moved: float, now: float) -> bool:
+        """Whether the store has been silent for longer than any may be, since the connector last `moved` at least."""
+        return exchange.sent and now - max(exchange.progress, moved) > PROGRESS_SECONDS
 
     def _spawn(self, exchange: Exchange, steps: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(self._guard(exchange, steps))
@@ -128,40 +131,42 @@ class Gateway:
             log.exception("an exchange failed in the relay")
             exchange.fail(GatewayError("relay_fault"))
 
-    async def _begin_slowly(self, exchange: Exchange) -> None:
-        if exchange.connection is None:
+    async def _begin_slowly(self, exchange: Exchange, pool: Pool | None) -> None:
+        if pool is None:
             connection = await self._look_up(exchange)
+            if exchange.finished():
+                return
             pool = self._enter_account(exchange, connection)
-        else:
-            connection, pool = exchange.connection, self._pool(exchange.connection)
-        if exchange not in self._entered:
+        if exchange not in self._entered and not exchange.finished():
             await pool.wait_to_enter()
             if exchange.finished():
                 pool.leave()
                 return
             self._entered[exchange] = pool
-        line = pool.take(retryable=exchange.retryable)
+            await self._look_again(exchange)
+        line = pool.take(retryable=exchange.retryable) if exchange in self._entered else None
         if line:
-            line.begin(exchange, store_head(exchange, connection))
+            line.begin(exchange, store_head(exchange, pool.connection))
         else:
             await self._begin_on_new_line(exchange)
 
     async def _begin_on_new_line(self, exchange: Exchange) -> None:
-        connection = exchange.connection
-        if connection is None or exchange.finished():
+        pool = self._entered.get(exchange)
+        if pool is None:
             return
-        pool = self._pool(connection)
-        stream, lost_code = await self._route.open(connection)
-        line = StoreLine(pool, stream, lost_code)
-        if exchange.finished():
-            line.idle_since = self.clock()
-            pool.keep(line)
-            return
-        if await self._look_up(exchange) != connection:
+        line = StoreLine(pool, *await self._route.open(pool.connection))
+        try:
+            await self._look_again(exchange)
+        except BaseException:
             line.release(reusable=True)
-            raise GatewayError("connection_changed")
+            raise
+        if exchange.finished():
+            line.release(reusable=True)
+            return
+        if line.closing:
+            raise GatewayError(line.lost_code)
         exchange.progress = self.clock()
-        line.begin(exchange, store_head(exchange, connection))
+        line.begin(exchange, store_head(exchange, pool.connection))
 
     def _admit(self, exchange: Exchange) -> Connection | None:
         """The connection that the caller may use, or None if something must be looked up. Raises GatewayError."""
@@ -187,6 +192,11 @@ class Gateway:
             raise GatewayError("unauthenticated")
         return connection
 
+    async def _look_again(self, exchange: Exchange) -> None:
+        """After a wait: raises GatewayError unless the caller may still do this, and the connection is what it was."""
+        if await self._look_up(exchange) != exchange.connection:
+            raise GatewayError("connection_changed")
+
     def _enter_account(self, exchange: Exchange, connection: Connection) -> Pool:
         if self._accounts[connection.account] >= IN_FLIGHT_PER_ACCOUNT:
             raise GatewayError("account_busy")
@@ -198,7 +208,7 @@ class Gateway:
 
     def _pool(self, connection: Connection) -> Pool:
         pool = self._pools.get(connection.id)
-        if pool and pool.connection is connection:
+        if pool and (pool.connection is connection or pool.connection == connection):
             return pool
         if pool:
             pool.retire()
@@ -217,7 +227,7 @@ def credentials(exchange: Exchange) -> tuple[str, str]:
         return "", _digest(rest.strip(b" "))
     if scheme.lower() == b"basic":
         return _digest(_basic_user(rest.strip(b" "))), ""
-    return _digest(exchange.target.ws_key or b""), ""
+    return _digest(unquote_to_bytes(exchange.target.ws_key or b"")), ""
 
 
 def judge_token(exchange: Exchange, connection: Connection | None, caller: Caller | None) -> Connection:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 REQUEST_LINE_BYTES = 16 * 1024
 """Longest request line; PrestaShop's own web servers take 8,190 bytes."""
@@ -23,7 +23,11 @@ _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])\r
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (" + _VALUE + rb"))?\r\n")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_CODINGS = re.compile(rb"(?:" + _TOKEN + rb"[ \t]*,[ \t]*)+chunked", re.IGNORECASE)
+_CODINGS = re.compile(rb"(?:(?!chunked\b|identity\b)" + _TOKEN + rb"[ \t]*,[ \t]*)+chunked", re.IGNORECASE)
+_LOOSE_NAME = re.compile(rb"^(" + _TOKEN + rb")[ \t]+:", re.MULTILINE)
+
+BARE_LF = re.compile(rb"(?<!\r)\n")
+"""In a head that is not whole yet: a line end that no CRLF will ever make good."""
 
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
@@ -35,6 +39,7 @@ _CLAIMS_OF_OTHERS = frozenset(
 _CLAIM_PREFIXES = (b"x-forwarded-", b"x-original-", b"x-rewrite-")
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"authorization", b"connection"})
 _OURS_TO_SET = _FRAMING | HOP_BY_HOP
+_NOT_IN_DISGUISE = _OURS_TO_SET | {b"proxy-authorization"}
 _ACTS_ON_OUR_ORIGIN = frozenset(
     {
         b"set-cookie",
@@ -63,23 +68,24 @@ class MalformedError(Exception):
 class RequestFields:
     """What a request's header block says, and the lines of it that go on to the store."""
 
-    forwarded: bytes
+    forwarded: bytes = field(repr=False)
     length: int
     chunked: bool
     close: bool
     keep_alive: bool
     host: bytes | None
-    authorization: bytes | None
+    authorization: bytes | None = field(repr=False)
     expects: bytes | None
     upgrade: bool
     navigates: bool
-    json: bool
+    json: bool | None
+    """Whether the answer is to be JSON; None where no field says it, so that the query may (PrestaShop's order)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
     method: bytes
-    target: bytes
+    target: bytes = field(repr=False)
     minor: int
     fields: RequestFields
 
@@ -132,7 +138,7 @@ def read_answer(head: bytes) -> AnswerHead:
     if not match:
         raise MalformedError("the status line is not `HTTP/1.1 200 OK`")
     minor, status, reason = match.groups()
-    pairs = _split(head[match.end() :])
+    pairs = _split(_tightened(head[match.end() :]))
     framing = _Framing()
     passed = []
     for line, name, value in pairs:
@@ -147,6 +153,8 @@ def read_answer(head: bytes) -> AnswerHead:
     if framing.chunked and minor == b"0":
         raise MalformedError("Transfer-Encoding in an HTTP/1.0 answer")
     nominated = framing.nominated
+    if nominated & _FRAMING:
+        raise MalformedError("Connection names a field that must reach its end (RFC 9110 §7.6.1)")
     kept = b"".join([line for name, line in passed if name not in nominated] if nominated else [p[1] for p in passed])
     close = b"close" in nominated or (minor == b"0" and b"keep-alive" not in nominated)
     length = framing.length if framing.has_length else None
@@ -226,7 +234,7 @@ def _request_fields(block: bytes) -> RequestFields:
         expects=seen.get(b"expect"),
         upgrade=b"upgrade" in seen or b"upgrade" in framing.nominated,
         navigates=_navigates(seen),
-        json=seen.get(b"io-format", seen.get(b"output-format")) == b"JSON",
+        json=_json(seen),
     )
 
 
@@ -237,6 +245,12 @@ _WATCHED = frozenset(
 )
 
 
+def _json(seen: dict[bytes, bytes]) -> bool | None:
+    """`Io-Format` decides before `Output-Format`, even by a value that PrestaShop does not know."""
+    wanted = seen.get(b"io-format", seen.get(b"output-format"))
+    return None if wanted is None else wanted == b"JSON"
+
+
 def _navigates(seen: dict[bytes, bytes]) -> bool:
     """Whether a browser would show the answer, or run it as a service worker (Fetch Metadata Request Headers)."""
     return (
@@ -244,6 +258,11 @@ def _navigates(seen: dict[bytes, bytes]) -> bool:
         or seen.get(b"sec-fetch-dest") == b"serviceworker"
         or b"service-worker" in seen
     )
+
+
+def _tightened(block: bytes) -> bytes:
+    """An answer's fields without blanks before their colons: those are taken out of answers (RFC 9112 §5.1)."""
+    return _LOOSE_NAME.sub(rb"\1:", block) if b" :" in block or b"\t:" in block else block
 
 
 def _split(block: bytes) -> list[tuple[bytes, bytes, bytes]]:
@@ -258,8 +277,8 @@ def _split(block: bytes) -> list[tuple[bytes, bytes, bytes]]:
 
 def _refuse_disguise(lower: bytes) -> None:
     """Names that some servers read as a framing or credential field: CGI turns `-` into `_`."""
-    if b"_" in lower and lower.replace(b"_", b"-") in _OURS_TO_SET:
-        raise MalformedError("a field name with `_` that would be read as a framing field")
+    if b"_" in lower and lower.replace(b"_", b"-") in _NOT_IN_DISGUISE:
+        raise MalformedError("a field name with `_` that would be read as a framing or credential field")
 
 
 def _claims(lower: bytes) -> bool:

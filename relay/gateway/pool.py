@@ -28,12 +28,24 @@ class StoreLine:
         self._stream = stream
         self._lost_code = lost_code
         self._exchange: Exchange | None = None
+        self._congested = False
         self.idle_since = 0.0
         stream.attach(self)
+
+    @property
+    def closing(self) -> bool:
+        return self._stream.is_closing()
+
+    @property
+    def lost_code(self) -> str:
+        """The code of the hop that broke it."""
+        return self._lost_code()
 
     def begin(self, exchange: Exchange, head: bytes) -> None:
         self._exchange = exchange
         exchange.send(self, head)
+        if self._congested:
+            exchange.store_paused()
 
     def write(self, data: bytes) -> None:
         self._stream.write(data)
@@ -46,7 +58,7 @@ class StoreLine:
 
     def release(self, *, reusable: bool) -> None:
         self._exchange = None
-        if reusable and not self._stream.is_closing():
+        if reusable and not self.closing:
             self._stream.resume_reading()
             self._pool.keep(self)
         else:
@@ -71,13 +83,15 @@ class StoreLine:
         exchange, self._exchange = self._exchange, None
         self._pool.discard(self)
         if exchange:
-            exchange.store_lost(self._lost_code())
+            exchange.store_lost(self.lost_code)
 
     def pause_writing(self) -> None:
+        self._congested = True
         if self._exchange:
             self._exchange.store_paused()
 
     def resume_writing(self) -> None:
+        self._congested = False
         if self._exchange:
             self._exchange.store_resumed()
 
@@ -117,10 +131,11 @@ class Pool:
             async with asyncio.timeout(QUEUE_SECONDS):
                 await turn
         except TimeoutError:
+            self._give_up(turn)
             raise GatewayError("store_busy", f"no turn within {QUEUE_SECONDS:.0f} s") from None
-        finally:
-            if turn.cancelled() and turn in self._waiting:
-                self._waiting.remove(turn)
+        except asyncio.CancelledError:
+            self._give_up(turn)
+            raise
 
     def leave(self) -> None:
         """Give the turn back, to the next who waits."""
@@ -133,11 +148,12 @@ class Pool:
 
     def take(self, *, retryable: bool) -> StoreLine | None:
         """An idle line that may carry such a request."""
-        if not self._idle:
-            return None
         limit = IDLE_SECONDS if retryable else FRESH_SECONDS
-        line = self._idle[-1]
-        return self._idle.pop() if self.clock() - line.idle_since < limit else None
+        while self._idle and self.clock() - self._idle[-1].idle_since < limit:
+            line = self._idle.pop()
+            if not line.closing:
+                return line
+        return None
 
     def keep(self, line: StoreLine) -> None:
         if self.retired:
@@ -165,3 +181,10 @@ class Pool:
     @property
     def empty(self) -> bool:
         return not (self.active or self._idle or self._waiting)
+
+    def _give_up(self, turn: asyncio.Future[None]) -> None:
+        """Wait no longer. A turn that was given in the same moment goes to the next."""
+        if not turn.cancelled():
+            self.leave()
+        elif turn in self._waiting:
+            self._waiting.remove(turn)

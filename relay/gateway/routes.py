@@ -1,4 +1,4 @@
-"""The way to a store: `open` gives a byte stream, whether through a tunnel here or (later) otherwise."""
+"""The way to a store: `open` gives a byte stream, through an agent's tunnel, or direct."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from agent.wire.refusal import ChannelRefusal
 from agent.wire.stream import Stream
+from relay.gateway.direct import DirectRoute
 from relay.gateway.errors import GatewayError
 from relay.gateway.tls import TlsError, TlsStream
 from relay.records import Connection, Mode
@@ -44,12 +45,10 @@ class Routes:
     """Chooses the route by the connection's mode, and puts TLS on top for `https://` stores."""
 
     def __init__(self, registry: Registry) -> None:
-        self._tunnels = TunnelRoute(registry)
+        self._routes: dict[Mode, Route] = {Mode.ON_PREMISE: TunnelRoute(registry), Mode.CLOUD: DirectRoute()}
 
     async def open(self, connection: Connection) -> tuple[Stream, LostCode]:
-        if connection.mode is not Mode.ON_PREMISE or connection.agent is None:
-            raise GatewayError("path_refused", "connections of mode `cloud` are not forwarded by this relay yet")
-        stream, lost_code = await self._tunnels.open(connection)
+        stream, lost_code = await self._routes[connection.mode].open(connection)
         if connection.store.scheme == "http":
             return stream, lost_code
         secured = TlsStream(stream, connection.store.destination.host, connection.trust)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 DECODING_ROUNDS = 8
 """A target that still changes after so many rounds of decoding is refused."""
@@ -20,8 +20,10 @@ _UNDER_API = re.compile(rb"/+api(?:[/&][^?]*)?(?:\?.*)?", re.DOTALL)
 _DOT_SEGMENT = re.compile(rb"(?:^|[/\\])\.{1,2}(?:;[^/\\]*)?(?=[/\\?&]|$)")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _OVERRIDE = re.compile(rb"ps[^a-z0-9]{0,4}method", re.IGNORECASE)
-_URL_PARAMETER = re.compile(rb"[?&;]\s*url\s*(?:[=&;\[]|$)", re.IGNORECASE)
-_WS_KEY = re.compile(rb"\s*ws[_. +\[]key", re.IGNORECASE)
+_URL_PARAMETER = re.compile(rb"[?&;][\s+]*url[\s+]*(?:[=&;\[\x00]|$)", re.IGNORECASE)
+_WS_KEY = re.compile(rb"[\s+]*ws[_. +\[]key(?:[\[\x00].*)?", re.IGNORECASE | re.DOTALL)
+_WS_KEY_IN_PATH = re.compile(rb"&[\s+]*ws[_. +\[]key", re.IGNORECASE)
+"""PHP skips blanks before a name, reads `.`, blank and a lone `[` as `_`, and ends it at a NUL."""
 
 
 class RefusedTargetError(Exception):
@@ -39,7 +41,8 @@ class Target:
 
     connection: str
     path: bytes
-    ws_key: bytes | None
+    ws_key: bytes | None = field(repr=False)
+    """The value of the last `ws_key`, encoded as it came: it may be put into an answer's Location as it is."""
     overrides_method: bool
     """Holds some spelling of `ps_method`: PrestaShop lets it override the verb, even on GET."""
     names_url: bool
@@ -56,6 +59,12 @@ def judge(target: bytes) -> Target:
     return _remembered(target) if len(target) <= REMEMBERED_BYTES else _judge(target)
 
 
+def asks_for_json(target: bytes) -> bool:
+    """Whether the query asks for JSON: PrestaShop looks at `output_format` first, then at `io_format`."""
+    parameters = dict(parse_qsl(target.decode("latin-1").partition("?")[2], keep_blank_values=True))
+    return parameters.get("output_format", parameters.get("io_format")) == "JSON"
+
+
 def _judge(target: bytes) -> Target:
     match = _SHAPE.fullmatch(target)
     if not match:
@@ -63,9 +72,9 @@ def _judge(target: bytes) -> Target:
     raw = match[2] or b""
     if not _UNDER_API.fullmatch(raw):
         raise RefusedTargetError("only addresses under the store's /api are forwarded")
-    rounds = list(_decodings(raw))
-    for decoded in rounds:
-        _refuse_escapes(decoded.partition(b"?")[0])
+    for decoded in _decodings(raw.partition(b"?")[0]):
+        _refuse_escapes(decoded)
+    rounds = _decodings(raw)
     path, ws_key = _take_ws_key(raw)
     return Target(
         connection=match[1].decode("ascii"),
@@ -101,20 +110,24 @@ def _take_ws_key(raw: bytes) -> tuple[bytes, bytes | None]:
     """The target without any parameter that PHP would read as `ws_key`, and the last one's value."""
     if b"k" not in raw and b"K" not in raw and b"%" not in raw:
         return raw, None
-    pieces = re.split(rb"([?&])", raw)
-    kept, ws_key = [pieces[0]], None
-    for separator, parameter in zip(pieces[1::2], pieces[2::2], strict=True):
+    path, question, query = raw.partition(b"?")
+    first, *others = path.split(b"&")
+    in_path, path_key = _without_ws_key(others)
+    in_query, query_key = _without_ws_key(query.split(b"&"))
+    kept = b"&".join([first, *in_path])
+    if any(_WS_KEY_IN_PATH.search(decoded) for decoded in _decodings(kept)):
+        raise RefusedTargetError("the path holds `ws_key` in encoded form")
+    if in_query:
+        kept += question + b"&".join(in_query)
+    return kept, path_key if query_key is None else query_key
+
+
+def _without_ws_key(parameters: list[bytes]) -> tuple[list[bytes], bytes | None]:
+    kept, ws_key = [], None
+    for parameter in parameters:
         name, _, value = parameter.partition(b"=")
         if any(_WS_KEY.fullmatch(decoded) for decoded in _decodings(name)):
-            ws_key = unquote_to_bytes(value)
+            ws_key = value
         else:
-            kept += [separator, parameter]
-    return _mend_first_separator(raw, b"".join(kept)), ws_key
-
-
-def _mend_first_separator(raw: bytes, kept: bytes) -> bytes:
-    """Where the first parameter after `?` was the key, the next one takes its `?`."""
-    path, question, _ = raw.partition(b"?")
-    if not question or b"?" in kept or not kept.startswith(path + b"&"):
-        return kept
-    return path + b"?" + kept[len(path) + 1 :]
+            kept.append(parameter)
+    return kept, ws_key

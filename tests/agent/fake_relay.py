@@ -1,4 +1,4 @@
-"""A relay for the agent's tests: it enrols over HTTP, takes tunnels over SSH with host and user CAs, and opens channels."""
+"""A relay for the agent's tests: it enrols over HTTP, takes tunnels over SSH, and opens channels."""
 
 from __future__ import annotations
 
@@ -71,20 +71,27 @@ class Tunnel(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.ssh = conn
+        self.relay.connections += 1
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self.lost.set()
+        self.relay.connections -= 1
         if self in self.relay.tunnels:
             self.relay.tunnels.remove(self)
         self.relay.changed.set()
 
     def auth_completed(self) -> None:
+        """As a relay must, since SSH itself does not: cut the connection when its certificate ends."""
         self.user = self.ssh.get_extra_info("username")
+        asyncio.get_running_loop().call_later(self.relay.certificate_seconds, self.ssh.abort)
 
-    def server_requested(self, host: str, port: int) -> asyncssh.SSHListener | bool:
+    async def server_requested(self, host: str, port: int) -> asyncssh.SSHListener | bool:
+        if self.relay.mute:
+            await asyncio.Event().wait()
         if (host, port) in self.relay.unwanted:
             return False
         self.published.append((host, port))
+        self.relay.on_publish(self, host, port)
         if self not in self.relay.tunnels:
             self.relay.tunnels.append(self)
             self.relay.tunnels_ever += 1
@@ -101,6 +108,8 @@ class FakeRelay:
     """Start with `fake_relay`. What a test changes on it, counts from the next request on."""
 
     def __init__(self) -> None:
+        self.http_port = self.ssh_port = 0
+        self.on_publish: Callable[[Tunnel, str, int], object] = lambda _tunnel, _host, _port: None
         self.host_ca = asyncssh.generate_private_key("ssh-ed25519")
         self.user_ca = asyncssh.generate_private_key("ssh-ed25519")
         self.agent_id = new_id("agt")
@@ -111,9 +120,11 @@ class FakeRelay:
         self.answers: list[Answer] = []
         self.answer_changes: dict[str, Any] = {}
         self.asked: list[Asked] = []
+        self.mute = False
         self.unwanted: set[tuple[str, int]] = set()
         self.tunnels: list[Tunnel] = []
         self.tunnels_ever = 0
+        self.connections = 0
         self.changed = asyncio.Event()
         self.date: Callable[[], float] = time.time
 
@@ -214,7 +225,7 @@ class FakeRelay:
 
 def succession(old: asyncssh.SSHKey, new: asyncssh.SSHKey) -> dict[str, str]:
     """A new host CA as the old one introduces it."""
-    private = old.pyca_key
+    private: Any = old.pyca_key
     return {"public_key": line(new), "succession": base64.b64encode(private.sign(succession_bytes(line(new)))).decode()}
 
 

@@ -34,7 +34,15 @@ async def test_version_and_help_are_done(agent: Agent) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("dance",), ("run", "--nonsense"), ("run", "--relay"), ("run", "--rel", "x"), ("run", "extra"), ("status", "--store", "x")],
+    [
+        (),
+        ("dance",),
+        ("run", "--nonsense"),
+        ("run", "--relay"),
+        ("run", "--rel", "x"),
+        ("run", "extra"),
+        ("status", "--store", "x"),
+    ],
 )
 async def test_wrong_usage_is_2(agent: Agent, arguments: tuple[str, ...]) -> None:
     """With the usage on standard error, and no token or trace."""
@@ -87,6 +95,12 @@ async def test_a_configuration_that_no_retry_mends_is_78_and_one_sentence(
     assert ended.err.endswith(".\n")
 
 
+def mistype(token: Path) -> str:
+    text = token.read_text()
+    token.write_text(text[:20] + ("b" if text[20] == "a" else "a") + text[21:])
+    return text
+
+
 async def test_too_many_stores_are_refused(agent: Agent, tmp_path: Path) -> None:
     """A tunnel publishes 64 names."""
     stores = [part for i in range(65) for part in ("--store", f"http://shop{i}.lan")]
@@ -97,8 +111,7 @@ async def test_too_many_stores_are_refused(agent: Agent, tmp_path: Path) -> None
 
 async def test_a_mistyped_token_is_told_before_any_network(agent: Agent, tmp_path: Path, token: Path) -> None:
     """Its checksum does not fit; the token itself is not repeated."""
-    text = token.read_text()
-    token.write_text(text[:20] + ("b" if text[20] == "a" else "a") + text[21:])
+    text = mistype(token)
     ended = await agent.finish("run", *RELAY, *STORE, "--token-file", token, "--state-dir", tmp_path / "state")
     assert ended.status == 78
     assert "mistyped" in ended.err

@@ -64,7 +64,9 @@ async def test_a_refused_address_is_followed_by_the_next_at_once(monkeypatch: py
     assert network.tried[1][1] < 0.2
 
 
-async def test_a_silent_relay_is_dialled_again_while_the_first_dial_still_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_relay_is_dialled_again_while_the_first_dial_still_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A lost SYN is not waited for: a new round begins after each pause."""
     network = Network(monkeypatch, relay=(None, ""))
     with pytest.raises(TimeoutError):
@@ -111,7 +113,6 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
                 for found in answer(host)
             ]
 
-        monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **hints: lookup(host, port, **hints))
         loop = asyncio.get_running_loop()
 
         async def in_thread(host: str, port: int, **hints: object) -> list[tuple[object, ...]]:
@@ -133,7 +134,7 @@ async def test_the_families_take_turns(names: Callable[..., list[str]]) -> None:
 async def test_callers_at_once_share_one_lookup_and_later_ones_ask_again(names: Callable[..., list[str]]) -> None:
     """A hundred channels to a store are one question to the name server."""
     release = threading.Event()
-    asked = names(lambda _: [release.wait(5) and "10.0.0.1" or ""])
+    asked = names(lambda _: ["10.0.0.1" if release.wait(5) else ""])
     resolver = Resolver()
     lookups = [asyncio.ensure_future(resolver.resolve("shop.lan", 80)) for _ in range(100)]
     await asyncio.sleep(0.05)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -225,7 +225,10 @@ async def test_a_certificate_for_another_key_is_refused(client: Client, relay: F
         (Answer(302, b"", {"Location": "https://login.hotel.test/\x1b[2J"}), "cannot be reached: Invalid URL"),
         (Answer(404, b"nothing here"), "knows no enrolment"),
         (Answer(500, b"oops"), "answered 500"),
-        (Answer(418, b'{"code": "of_the_future", "detail": "I am a teapot\\nreally"}'), "answered 418: I am a teapot\\x0a"),
+        (
+            Answer(418, b'{"code": "of_the_future", "detail": "I am a teapot\\nreally"}'),
+            "answered 418: I am a teapot\\x0a",
+        ),
         (Answer(403, b'{"code": 7}'), "answered 403"),
     ],
 )
@@ -287,18 +290,18 @@ async def test_a_relay_that_never_answers_is_given_up(client: Client, monkeypatc
 
 
 def certificate(tmp_path: Path, begins: float, ends: float) -> tuple[Path, ssl.SSLContext]:
-    """A self-signed certificate for 127.0.0.1, valid between two times relative to now; and a server's context with it."""
+    """A self-signed certificate for localhost, valid between two times relative to now; and a server's context."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test relay")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now + datetime.timedelta(seconds=begins))
-        .not_valid_after(now + datetime.timedelta(seconds=ends))
+        .not_valid_before(now + dt.timedelta(seconds=begins))
+        .not_valid_after(now + dt.timedelta(seconds=ends))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -329,7 +332,7 @@ async def test_a_private_ca_is_believed_from_its_file(relay: FakeRelay, tmp_path
     async with over_tls(relay, context) as url:
         reply = await livez(url, path)
         assert (reply.status, reply.issuer) == (200, "Test relay")
-        with pytest.raises(Exception, match="is not trusted .*--ca-file"):
+        with pytest.raises(Exception, match=r"is not trusted .*--ca-file"):
             await livez(url, None)
 
 
@@ -359,7 +362,7 @@ async def test_the_networks_proxy_is_asked_with_its_credentials(monkeypatch: pyt
 
     server = await asyncio.start_server(proxy, "127.0.0.1", 0)
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    with pytest.raises(Exception, match="the proxy on the way to https://relay.test refuses: 407") as caught:
+    with pytest.raises(Exception, match=r"the proxy on the way to https://relay\.test refuses: 407") as caught:
         await livez("https://relay.test", None)
     assert heard[0].startswith("CONNECT relay.test:443 HTTP/1.1\r\n")
     assert "proxy-authorization: basic dxnlcjpzzwnyzxq=" in heard[0].lower()

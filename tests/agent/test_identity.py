@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.failure import AgentError, ConfigurationError
-from agent.identity import KEY, MEMORY, Identity, Memory
+from agent.identity import KEY, MEMORY, Identity, Memory, _write
 
 MEMORY_OF_A_RELAY = Memory(
     relay="https://relay.test", agent_id="agt_a", agent_name="Office", token_id="atk_a", host_cas=("ssh-ed25519 AAAA",)
@@ -58,6 +58,14 @@ def test_no_half_written_file_stays_or_counts(tmp_path: Path, monkeypatch: pytes
     identity.remember(MEMORY_OF_A_RELAY.model_copy(update={"agent_name": "Shop"}))
     assert (tmp_path / MEMORY).read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [MEMORY, KEY, "lock"]
+
+
+def test_a_key_that_is_there_is_never_written_over(tmp_path: Path) -> None:
+    """Whoever comes second finds the first one's file whole, and leaves nothing of his own."""
+    _write(tmp_path / KEY, b"first", only_new=True)
+    with pytest.raises(FileExistsError):
+        _write(tmp_path / KEY, b"second", only_new=True)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"first"]
 
 
 def test_what_a_dead_writer_left_is_swept(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ moments = st.floats(0, 1e7)
 def test_a_merchant_never_waits_longer_than_two_seconds_for_the_next_dial(
     share: float, now: float, dials: list[float]
 ) -> None:
-    """While no tunnel stands and nobody refused, a dial begins within 2 s of the last, or at once if that took longer."""
+    """While no tunnel stands and nobody refused, a dial begins 2 s after the last, or at once if that took longer."""
     timing = Reconnect(lambda: share)
     for took in dials:
         began = now
@@ -100,7 +100,7 @@ def test_jitter_is_full() -> None:
     """A thousand agents that lost the same relay come back over the whole pause, not in step."""
     pauses = []
     for seed in range(1000):
-        timing = Reconnect(random.Random(seed).random)
+        timing = Reconnect(random.Random(seed).random)  # noqa: S311 - a test that repeats
         for _ in range(10):
             timing.failed(0)
         pauses.append(timing.due(alone=False))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.systemd import Notifier
+from agent.wire.systemd import Notifier
 
 
 @pytest.fixture
@@ -60,7 +60,13 @@ def test_nobody_listening_is_no_failure(address: str) -> None:
 
 @pytest.mark.parametrize(
     ("microseconds", "pid", "seconds"),
-    [("60000000", "", 60.0), ("3000000", str(os.getpid()), 3.0), ("3000000", "1", None), ("0", "", None), ("x", "", None)],
+    [
+        ("60000000", "", 60.0),
+        ("3000000", str(os.getpid()), 3.0),
+        ("3000000", "1", None),
+        ("0", "", None),
+        ("x", "", None),
+    ],
 )
 def test_the_watchdog_counts_only_for_this_process(microseconds: str, pid: str, seconds: float | None) -> None:
     """WATCHDOG_PID names whom systemd means."""

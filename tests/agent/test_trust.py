@@ -34,7 +34,7 @@ def test_a_successor_is_believed_through_any_number_of_links(keys: list[asyncssh
 
 
 def test_a_known_ca_introduces_even_when_it_is_no_longer_offered(keys: list[asyncssh.SSHKey]) -> None:
-    """After the old CA was retired, an agent that remembers its key follows, and does not go on believing the old one."""
+    """After the old CA was retired, an agent that remembers its key follows, and believes the old one no more."""
     old, new = keys[:2]
     assert believed([HostCa(**succession(old, new))], None, (line(old),)) == (line(new),)
 

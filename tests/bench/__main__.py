@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import datetime as dt
 import json
-import os
 import shlex
 import signal
 import sys
@@ -19,7 +18,7 @@ from types import FrameType
 
 from tests.bench import machine, programs, report, usage
 from tests.bench.report import Run
-from tests.bench.rounds import Bench, Result
+from tests.bench.rounds import CORES, Bench, Result
 from tests.bench.scenarios import Scenario, scenarios
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -75,7 +74,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _run(options: argparse.Namespace) -> Run:
-    started, at, others = dt.datetime.now(dt.UTC), time.monotonic(), _others_s()
+    started, at, others = dt.datetime.now(dt.UTC), time.monotonic(), usage.others_s()
     with contextlib.ExitStack() as stack:
         bench = Bench(stack, quick=options.quick, tell=_tell)
         results = list(_results(bench, options.scenarios, 1 if options.quick else ROUNDS))
@@ -84,7 +83,7 @@ def _run(options: argparse.Namespace) -> Run:
             command=shlex.join(["python", "-m", "tests.bench", *sys.argv[1:]]),
             started=f"{started:%Y-%m-%d %H:%M} UTC",
             minutes=lasted / 60,
-            others=(_others_s() - others) / lasted / len(os.sched_getaffinity(0)),
+            others=(usage.others_s() - others) / lasted / CORES,
             machine=machine.description(),
             results=results,
             failed=bench.failed,
@@ -95,11 +94,6 @@ def _results(bench: Bench, chosen: Sequence[Scenario], rounds: int) -> Iterator[
     for number, scenario in enumerate(chosen, 1):
         _tell(f"[{number}/{len(chosen)}] {scenario.name}: {scenario.title}")
         yield bench.measure(scenario, rounds)
-
-
-def _others_s() -> float:
-    """CPU seconds that programs other than the bench and what it started have used."""
-    return usage.machine_busy_s() - usage.cpu_s([os.getpid()])
 
 
 def _conclude(run: Run, options: argparse.Namespace) -> None:

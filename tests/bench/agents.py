@@ -1,7 +1,7 @@
 """One process that plays many agents: each enrols with a key of its own and keeps one idle tunnel to the relay.
 
-`python -m tests.bench.agents JOB` takes a `Job` as JSON, prints one line of JSON when all tunnels stand, and ends when
-one is lost.
+`python -m tests.bench.agents JOB` takes a `Job` as JSON, prints ENROLLED and then STANDING when all are so far, and
+ends when a tunnel is lost.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.enrolment import Enrolment
+from agent.enrolment import Admission, Enrolment, EnrolmentError
 from agent.https import Link
 from agent.identity import Identity
 from agent.resolver import Resolver
@@ -21,6 +21,8 @@ from agent.wire.destination import Store
 from agent.wire.token import AccessToken
 
 AT_ONCE = 16  # agents that enrol or dial at the same moment
+ENROLLED, STANDING = "all are enrolled", "all tunnels stand"
+ASKED = 20  # how often an agent asks before it gives up
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +40,35 @@ async def keep(job: Job, directory: Path) -> None:
     link, resolver, door = Link(job.relay, None), Resolver(), asyncio.Semaphore(AT_ONCE)
     tokens, store = [AccessToken.parse(token) for token in job.tokens], Store.parse(job.store)
 
-    async def one(number: int) -> Tunnel:
+    async def enrol(number: int) -> Admission:
         async with door:
-            identity = Identity.open(directory / str(number))
-            token = tokens[number % len(tokens)]
-            admission = await Enrolment(job.relay, identity, lambda: token, link).enrol((store,))
+            identity, token = Identity.open(directory / str(number)), tokens[number % len(tokens)]
+            return await _admission(Enrolment(job.relay, identity, lambda: token, link), store)
+
+    async def dial(admission: Admission) -> Tunnel:
+        async with door:
             endpoint = next(endpoint for endpoint in admission.endpoints if endpoint.transport == "tcp")
             return await Tunnel.open(admission, endpoint, TcpDialer(resolver), resolver)
 
-    tunnels = await asyncio.gather(*map(one, range(job.tunnels)))
-    print(json.dumps({"tunnels": len(tunnels)}), flush=True)
+    admissions = await asyncio.gather(*map(enrol, range(job.tunnels)))
+    print(ENROLLED, flush=True)
+    tunnels = await asyncio.gather(*map(dial, admissions))
+    print(STANDING, flush=True)
     lost = [asyncio.ensure_future(tunnel.lost()) for tunnel in tunnels]
     done, _ = await asyncio.wait(lost, return_when=asyncio.FIRST_COMPLETED)
     raise SystemExit(f"lost: {done.pop().result()}")
+
+
+async def _admission(enrolment: Enrolment, store: Store) -> Admission:
+    """What a real agent does when the relay takes agents at its own pace: it waits and asks again."""
+    for _ in range(ASKED):
+        try:
+            return await enrolment.enrol((store,))
+        except EnrolmentError as error:
+            if error.retry_after is None:
+                raise
+            await asyncio.sleep(error.retry_after)
+    raise SystemExit(f"not admitted after {ASKED} requests")
 
 
 def main() -> None:

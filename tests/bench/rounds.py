@@ -1,13 +1,15 @@
 """How rounds are taken in turn, what becomes of a contender that fails, and what is left of a scenario's figures."""
 
 import contextlib
+import os
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench import ours, peers, roads
+from tests.bench import ours, peers, roads, usage
 from tests.bench.load import Figures, VoidError
 from tests.bench.nginx import Store
 from tests.bench.programs import ContenderError
@@ -20,6 +22,8 @@ STARTS: Mapping[str, Start] = {
     N: peers.without_session,
     ALONE: roads.direct,
 }
+OTHERS = "used by other programs"  # share of the machine's CPU: a round on a busy machine says less
+CORES = len(os.sched_getaffinity(0))
 QUICK_S = 1.0  # of one round for a look
 WARM_S = 1.0  # not counted: connections and channels are opened, windows and limits find their size
 
@@ -98,11 +102,14 @@ class Bench:
         return self._measured(road, scenario, seconds)
 
     def _measured(self, road: Road, scenario: Scenario, seconds: float) -> Figures:
+        busy, at = usage.others_s(), time.monotonic()
         try:
-            return scenario.measure(road, self._store, seconds)
+            figures = scenario.measure(road, self._store, seconds)
         except VoidError:
             road.check_running()
             raise
+        lasted = time.monotonic() - at
+        return figures | {OTHERS: (usage.others_s() - busy) / lasted / CORES}
 
     def _shared_road(self, contender: str, delay_ms: float) -> Road:
         if any(delay != delay_ms for _, delay in self._roads):
@@ -125,4 +132,5 @@ class Bench:
 
 
 def _brief(figures: Figures) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in list(figures.items())[:6])
+    told = dict([*list(figures.items())[:6], (OTHERS, figures[OTHERS])])
+    return "  ".join(f"{name} {value:.4g}" for name, value in told.items())

@@ -6,13 +6,15 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import programs, usage
-from tests.bench.agents import Job
-from tests.bench.load import Figures
+from tests.bench.agents import ENROLLED, STANDING, Job
+from tests.bench.load import MIB, Figures
 from tests.bench.nginx import Store
 from tests.bench.ours import OurRoad
+from tests.bench.programs import Program
 from tests.bench.roads import Road
 
 TUNNELS = 2000
@@ -22,34 +24,52 @@ SETTLE_S = 3.0
 
 
 def idle(road: Road, store: Store, seconds: float) -> Figures:
-    """The relay's growth per tunnel, and what it does while they are idle for `seconds`."""
+    """The relay's growth per tunnel, what each cost it, and what it does while they are idle for `seconds`."""
     if not isinstance(road, OurRoad):
         raise TypeError(f"{road.name} has no tunnels like ours")
-    relay = road.server_pids()
+    tokens = [_token(road, number) for number in range(AGENTS)]
+    time.sleep(SETTLE_S)
+    before = _Moment.of(road)
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="postern-bench-")))
-        tokens = [_token(road, number) for number in range(AGENTS)]
+        agents = _start_agents(stack, Job(road.relay.outside, tokens, f"http://{store.address}", TUNNELS))
+        agents.wait_for(ENROLLED, lambda: ENROLLED in agents.text() or None, OPEN_S)
+        enrolled = _Moment.of(road)
+        agents.wait_for(STANDING, lambda: STANDING in agents.text() or None, OPEN_S)
+        standing = _Moment.of(road)
         time.sleep(SETTLE_S)
-        before, cpu, at = usage.memory(relay), usage.cpu_s(relay), time.monotonic()
-        job = Job(road.relay.outside, tokens, f"http://{store.address}", TUNNELS)
-        command = [sys.executable, "-m", "tests.bench.agents", json.dumps(dataclasses.asdict(job))]
-        agents = programs.start(stack, "agents", command, directory)
-        agents.wait_for(f"{TUNNELS} tunnels", lambda: '"tunnels"' in agents.text() or None, OPEN_S)
-        opened_s, opened_cpu = time.monotonic() - at, usage.cpu_s(relay) - cpu
-        time.sleep(SETTLE_S)
-        cpu = usage.cpu_s(relay)
+        settled = _Moment.of(road)
         time.sleep(seconds)
-        idle_cpu, after = usage.cpu_s(relay) - cpu, usage.memory(relay)
+        after = _Moment.of(road)
         if agents.process.poll() is not None:
             raise agents.failure("a tunnel was lost")
     return {
         "kB per idle tunnel": (after.rss - before.rss) / TUNNELS / 1000,
-        "relay RSS MiB without": before.rss / 2**20,
-        "relay RSS MiB with": after.rss / 2**20,
-        "tunnels opened/s": TUNNELS / opened_s,
-        "relay CPU ms per tunnel opened": opened_cpu / TUNNELS * 1e3,
-        "relay CPU share while idle": idle_cpu / seconds,
+        "relay RSS MiB without": before.rss / MIB,
+        "relay RSS MiB with": after.rss / MIB,
+        "enrolments/s": TUNNELS / (enrolled.at - before.at),
+        "tunnels opened/s": TUNNELS / (standing.at - enrolled.at),
+        "relay CPU ms per enrolment": (enrolled.cpu_s - before.cpu_s) / TUNNELS * 1e3,
+        "relay CPU ms per tunnel opened": (standing.cpu_s - enrolled.cpu_s) / TUNNELS * 1e3,
+        "relay CPU share while idle": (after.cpu_s - settled.cpu_s) / (after.at - settled.at),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    at: float
+    cpu_s: float
+    rss: int
+
+    @classmethod
+    def of(cls, road: Road) -> "_Moment":
+        relay = road.server_pids()
+        return cls(time.monotonic(), usage.cpu_s(relay), usage.memory(relay).rss)
+
+
+def _start_agents(stack: contextlib.ExitStack, job: Job) -> Program:
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="postern-bench-")))
+    command = [sys.executable, "-m", "tests.bench.agents", json.dumps(dataclasses.asdict(job))]
+    return programs.start(stack, "agents", command, directory)
 
 
 def _token(road: OurRoad, number: int) -> str:

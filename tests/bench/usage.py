@@ -56,10 +56,10 @@ def memory(roots: Iterable[int]) -> Memory:
     )
 
 
-def machine_busy_s() -> float:
-    """CPU seconds that all processes of this machine have used since it was started."""
+def others_s() -> float:
+    """CPU seconds that programs other than this one and what it started have used since the machine was started."""
     user, nice, system, _idle, _wait, irq, softirq, *_ = (_PROC / "stat").read_text().split()[1:]
-    return sum(map(int, (user, nice, system, irq, softirq))) / _TICKS
+    return sum(map(int, (user, nice, system, irq, softirq))) / _TICKS - cpu_s([os.getpid()])
 
 
 def _pids() -> list[int]:

@@ -2,7 +2,8 @@
 # Boots a real systemd, as PID 1 of its own namespaces, from a Debian tree: for tests of an installed service
 # on a machine whose own PID 1 may be anything.  Needs root, util-linux and a cgroup2 mount; `build` needs debootstrap.
 #
-#   build [SUITE]                  make the base tree of a Debian release (once; about a minute, 280 MB)
+#   build [SUITE]                  make the base tree of a Debian release (once; about a minute, 400 MB)
+#   base [SUITE]                   print where it is
 #   start NAME [--suite SUITE] [--net MODE] [--keep]
 #                                  MODE: private (default), host, or the name of an `ip netns`
 #                                  --keep: boot the disk that `stop --keep` or `crash` left, else a pristine one
@@ -340,6 +341,7 @@ case $verb in
 esac
 case $verb in
   build) build "$@" ;;
+  base) base_of "${1:-$SUITE}" ;;
   start) start "$@" ;;
   exec)
     name=$1

@@ -2,12 +2,12 @@
 # A shop's LAN behind a NAT firewall that lets out nothing but TCP 443, and a cloud: four network namespaces, a wire
 # with delay and loss, and the faults of real networks, one command each.  Needs root, ip, nft, conntrack, sysctl, gcc.
 #
-#   nl-shop 10.77.1.10 --\
-#                         lan 10.77.1.1 [nl-fw] wan 10.77.2.2 ==== wire ==== net 10.77.2.1 [nl-cloud] (also 10.77.9.9)
-#   nl-lan  10.77.1.20 --/               NAT
+#   pl-shop 10.77.1.10 --\
+#                         lan 10.77.1.1 [pl-fw] wan 10.77.2.2 ==== wire ==== net 10.77.2.1 [pl-cloud] (also 10.77.9.9)
+#   pl-lan  10.77.1.20 --/               NAT
 #
 #   up [tun|veth]     build it; veth is a faster wire without delay, loss, rate      down      remove it
-#   sh NS CMD...      run in nl-NS (shop, lan, fw, cloud)                            status    counters and flows
+#   sh NS CMD...      run in pl-NS (shop, lan, fw, cloud)                            status    counters and flows
 #   wire DELAY_MS JITTER_MS LOSS_PCT RATE_MBIT [QUEUE_KB]     one way, for both ways; 0 = off
 #   hole on|off       the wire silently swallows everything, both ways, new connections too
 #   deadflow [SPORT]  silently swallow the shop's TCP flows that exist now, both ways; new ones work
@@ -20,13 +20,13 @@
 #   newip             the provider gives the router another address (10.77.2.2 <-> 10.77.2.3)
 #   heal              end every fault above that can be ended
 #
-# Environment: LAB_DIR (state, compiled wire), LAB_PREFIX (default nl-: several labs side by side), CONGCTL (default
+# Environment: LAB_DIR (state, compiled wire), LAB_PREFIX (default pl-: several labs side by side), CONGCTL (default
 # cubic).  Touches only namespaces that it made itself, and signals only its own wire: number, start time, boot recorded.
 set -euo pipefail
 
 SELF=$(readlink -f "$0")
 LAB_DIR=$(realpath -m "${LAB_DIR:-${XDG_CACHE_HOME:-${HOME:?set LAB_DIR or HOME}/.cache}/postern-lab}")
-PREFIX=${LAB_PREFIX:-nl-}
+PREFIX=${LAB_PREFIX:-pl-}
 STATE=$LAB_DIR/network/${PREFIX%-}
 NAMESPACES=(shop lan fw cloud)
 CONGCTL=${CONGCTL:-cubic}

@@ -39,14 +39,14 @@ async def _run(options: argparse.Namespace) -> None:
         knobs[name] = getattr(checked, name)
     knobs |= {"domain": options.domain} if options.domain else {}
     knobs |= {"base_path": options.base_path} if options.base_path else {}
-    keys = dict(given.split("=", 1) for given in options.key if "=" in given)
+    keys = {name: value for name, _, value in (given.partition("=") for given in options.key)}
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(
-            Store.serve(host, port, tls=tls, keys=keys, seed=options.seed, catalogue=options.catalogue, **knobs)
+            Store.serve(host, port, tls=tls, keys=keys, seed=options.seed, catalogue=options.catalogue, knobs=knobs)
         )
         ready: dict[str, object] = {"url": store.url, "keys": {name: store.keys[name] for name in NAMES}}
         if options.control:

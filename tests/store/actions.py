@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.store import output_json, output_xml
-from tests.store.failures import Fatal
+from tests.store.failures import Coded, Failure, Fatal
 from tests.store.images import Images
 from tests.store.output import Style
 from tests.store.prices import add_prices
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from tests.store.messages import Headers
     from tests.store.schema import Resource
     from tests.store.shop import Shop
+
+
+HOOK_WARNING = Coded(
+    15,
+    "[PHP Unknown error #8192] strlen(): Passing null to parameter #1 ($string) of type string is deprecated "
+    "(/var/www/html/modules/pretty/pretty.php, line 12)",
+)
 
 
 @dataclass(slots=True)
@@ -90,6 +97,8 @@ class Actions:
                 return Outcome(200, b"", None, None)
             case _:
                 view = self.writing.write(call, resource)
+                if self.knobs.hook_warning:
+                    raise Failure(HOOK_WARNING)
                 return self._shown(201 if call.verb == "POST" else 200, call, view)
 
     def _images(self, call: Call) -> Outcome:

@@ -1,4 +1,4 @@
-"""What the web server in front of PHP says by itself: its error pages, those of firewalls, and the shop's front office."""
+"""What the web server says by itself: its error pages, those of firewalls, and the shop's front office."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def error_page(status: int) -> Answer:
     return Answer(status, page.encode(), HTML, framing="length")
 
 
-def not_found() -> Answer:
-    return error_page(404)
-
-
 def front_page(shop_name: str) -> Answer:
     """The shop's home page, which is what a followed redirect ends at."""
-    page = f'<!doctype html>\n<html lang="en">\n<head><title>{shop_name}</title></head>\n<body id="index">Welcome</body>\n</html>\n'
-    return Answer(200, page.encode(), FRONT, program=[("Powered-By", "PrestaShop")])
+    return _front(200, shop_name, '<body id="index">Welcome</body>')
 
 
 def front_not_found(shop_name: str) -> Answer:
-    page = f'<!doctype html>\n<html lang="en">\n<head><title>404 - {shop_name}</title></head>\n<body id="pagenotfound">Page not found</body>\n</html>\n'
-    return Answer(404, page.encode(), FRONT, program=[("Powered-By", "PrestaShop")])
+    """The theme's own 404."""
+    return _front(404, f"404 - {shop_name}", '<body id="pagenotfound">Page not found</body>')
+
+
+def _front(status: int, title: str, body: str) -> Answer:
+    page = f'<!doctype html>\n<html lang="en">\n<head><title>{title}</title></head>\n{body}\n</html>\n'
+    return Answer(status, page.encode(), FRONT, program=[("Powered-By", "PrestaShop")])
 
 
 def maintenance_page() -> Answer:
@@ -53,7 +53,7 @@ def maintenance_page() -> Answer:
 
 
 def firewall_page() -> Answer:
-    """mod_security's 403."""
+    """mod_security's refusal."""
     return error_page(403)
 
 
@@ -66,12 +66,16 @@ def verb_filter_page() -> Answer:
 
 def challenge_page() -> Answer:
     """Cloudflare's request for a proof of being human."""
-    page = '<!DOCTYPE html><html lang="en-US"><head><title>Just a moment...</title></head><body><noscript>Enable JavaScript and cookies to continue</noscript></body></html>'
+    page = (
+        '<!DOCTYPE html><html lang="en-US"><head><title>Just a moment...</title></head>'
+        "<body><noscript>Enable JavaScript and cookies to continue</noscript></body></html>"
+    )
     extra = [("cf-mitigated", "challenge"), ("CF-RAY", "8f0c1e2d3a4b5c6d-MAD"), ("Cache-Control", "private, max-age=0")]
     return Answer(403, page.encode(), "text/html; charset=UTF-8", server=extra)
 
 
-def too_many() -> Answer:
+def too_many_requests() -> Answer:
+    """A host's rate limit."""
     answer = error_page(429)
     answer.server.append(("Retry-After", "5"))
     return answer

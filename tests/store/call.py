@@ -6,7 +6,6 @@ import base64
 import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import unquote_to_bytes
 
 from tests.store.php import Tree, Variables, query_variables
 
@@ -88,9 +87,8 @@ def basic_user(authorization: str | None) -> tuple[str, bool] | None:
 
 
 def path_variables(path: str, query: str) -> Variables:
-    """`$_GET` after the rewrite rule, which puts the decoded path unescaped into the query."""
-    decoded = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
-    return query_variables(_utf8(f"url={decoded}" + (f"&{query}" if query else "")))
+    """`$_GET` after the rewrite rule, which puts the path, decoded once, unescaped into the query."""
+    return query_variables(_utf8(f"url={path}" + (f"&{query}" if query else "")))
 
 
 def dispatcher_variables(query: str) -> Variables:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from tests.store.php import number
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from tests.store.schema import Field, Value
 
 Plain: TypeAlias = "str | int | None"
+PlainTest: TypeAlias = "Callable[[Plain], bool]"
 Test: TypeAlias = "Callable[[Value], bool]"
+
+# What values are compared by: numbers for numeric columns, folded texts for the others.
+T = TypeVar("T", float, str)
 
 _SHAPE = re.compile(r"(.*)\[(.*)\](.*)", re.DOTALL)
 _INTERVAL = re.compile(r"([\d.:\-\s]+),([\d.:\-\s]+)")
@@ -23,7 +27,7 @@ _FLOAT = re.compile(r"-?\d*\.?\d+")
 
 def make_test(text: str, column: Field) -> Test:
     """The test that `filter[column]=text` makes of a row's value; translated values pass when one language does."""
-    plain = _plain_test(text, column)
+    plain = _shaped(text, _as_number) if column.numeric else _shaped(text, _as_text)
 
     def test(value: Value) -> bool:
         if isinstance(value, dict):
@@ -33,61 +37,58 @@ def make_test(text: str, column: Field) -> Test:
     return test
 
 
-def _plain_test(text: str, column: Field) -> Callable[[Plain], bool]:
+def _shaped(text: str, rank: Callable[[Plain], T]) -> PlainTest:
     found = _SHAPE.fullmatch(text)
     if not found:
-        return _like(text) if _FLOAT.fullmatch(text) else _equals(text, column)
+        return _like(text) if _FLOAT.fullmatch(text) else _equals(text, rank)
     before, inner, after = found.groups()
     if "%" in (before, after):
         return _like(before + inner + after)
     if not before and not after:
-        return _bracketed(inner, column)
-    return _compared(before, inner, column)
+        return _bracketed(inner, rank)
+    return _compared(before, inner, rank)
 
 
-def _bracketed(inner: str, column: Field) -> Callable[[Plain], bool]:
+def _bracketed(inner: str, rank: Callable[[Plain], T]) -> PlainTest:
     if inner.find("|") > 0:
-        choices = [_equals(part, column) for part in inner.split("|")]
-        return lambda value: any(choice(value) for choice in choices)
+        wanted = {rank(part) for part in inner.split("|")}
+        return lambda value: value is not None and rank(value) in wanted
     interval = _INTERVAL.fullmatch(inner)
     if interval:
-        rank = _rank(column)
         low, high = sorted((rank(interval[1]), rank(interval[2])))
         return lambda value: value is not None and low <= rank(value) <= high
-    return _equals(inner, column)
+    return _equals(inner, rank)
 
 
-def _compared(before: str, inner: str, column: Field) -> Callable[[Plain], bool]:
-    rank = _rank(column)
+def _compared(before: str, inner: str, rank: Callable[[Plain], T]) -> PlainTest:
     bound = rank(inner)
     if before == ">":
         return lambda value: value is not None and rank(value) > bound
     if before == "<":
         return lambda value: value is not None and rank(value) < bound
     if before == "!":
-        refused = [_equals(part, column) for part in inner.split("|")]
-        return lambda value: value is not None and not any(one(value) for one in refused)
+        refused = {rank(part) for part in inner.split("|")}
+        return lambda value: value is not None and rank(value) not in refused
     return lambda _value: True
 
 
-def _equals(text: str, column: Field) -> Callable[[Plain], bool]:
-    rank = _rank(column)
+def _equals(text: str, rank: Callable[[Plain], T]) -> PlainTest:
     wanted = rank(text)
     return lambda value: value is not None and rank(value) == wanted
 
 
-def _like(pattern: str) -> Callable[[Plain], bool]:
+def _like(pattern: str) -> PlainTest:
     expression = "".join(".*" if c == "%" else "." if c == "_" else re.escape(c) for c in folded(pattern))
     compiled = re.compile(expression, re.DOTALL)
     return lambda value: value is not None and bool(compiled.fullmatch(folded(str(value))))
 
 
-def _rank(column: Field) -> Callable[[object], float | str]:
-    return _number if column.numeric else lambda value: folded(str(value))
+def _as_number(value: Plain) -> float:
+    return value if isinstance(value, int) else number(value)
 
 
-def _number(value: object) -> float | str:
-    return float(value) if isinstance(value, int) else number(value)
+def _as_text(value: Plain) -> str:
+    return folded(str(value))
 
 
 @lru_cache(maxsize=65536)

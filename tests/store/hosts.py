@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.store.failures import Redirected
-from tests.store.php import build_query
+from tests.store.php import build_query, whole
 
 if TYPE_CHECKING:
     from tests.store.call import Call
@@ -46,7 +46,7 @@ def _read_id(call: Call, knobs: Knobs) -> bool:
     if given == "all" and knobs.release >= (9,):
         call.shop_ids = frozenset(range(1, knobs.shops + 1))
         return True
-    if given.isdigit() and 1 <= int(given) <= knobs.shops:
+    if whole(given) and 1 <= int(given) <= knobs.shops:
         call.shop_ids = frozenset({int(given)})
         return True
     raise Redirected(_front_office(call, knobs))

@@ -8,9 +8,10 @@ from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING, cast
 
-from tests.store import output_json, output_xml
+from tests.store import output_xml
 from tests.store.failures import Failure, did_you_mean, fail, php_warning
 from tests.store.jpeg import kind_of, picture, reencoded
+from tests.store.php import integer, whole
 
 if TYPE_CHECKING:
     from tests.store.call import Call
@@ -53,7 +54,7 @@ class Images:
             return self._document("<images>\n</images>\n", call) if len(call.segments) == 2 else (b"", None, [])
         if len(call.segments) == 2:
             return self._products(call, style)
-        product = int(call.segments[2]) if call.segments[2].isdigit() else 0
+        product = integer(call.segments[2])
         if call.verb in ("POST", "PUT"):
             return self._upload(call, style, product)
         if len(call.segments) == 3:
@@ -94,7 +95,7 @@ class Images:
 
     def _picture(self, call: Call, product: int) -> Shown:
         text = call.segments[3]
-        if not text.isdigit():
+        if not whole(text):
             raise fail(60, 'The image id is invalid. Please set a valid id or the "default" value')
         image = self.shop["images"].get(int(text))
         if image is None or image["id_product"] != product:
@@ -134,7 +135,7 @@ class Images:
 
     def _replaced(self, call: Call) -> Row:
         text = call.segments[3] if len(call.segments) > 3 else ""
-        image = self.shop["images"].get(int(text)) if text.isdigit() else None
+        image = self.shop["images"].get(integer(text))
         if image is None:
             raise fail(57, "This image id does not exist")
         return image

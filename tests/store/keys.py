@@ -40,7 +40,13 @@ class KeyRing:
 
     @classmethod
     def standard(cls, given: Mapping[str, str], seed: int | None) -> KeyRing:
-        """The five keys of the ready line; `given` values replace made ones, `seed` makes the same ones again."""
+        """The five keys of the ready line; `given` values replace made ones, `seed` makes the same ones again.
+
+        ValueError for a name that is none of the five.
+        """
+        unknown = set(given) - set(NAMES)
+        if unknown:
+            raise ValueError(f"there is no key {min(unknown)!r} to set; there are: {', '.join(NAMES)}")
         source: random.Random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311 - a test's
         values = {name: given.get(name) or "".join(source.choices(ALPHABET, k=LENGTH)) for name in NAMES}
         get_products = {"products": frozenset({"GET"})}

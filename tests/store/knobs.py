@@ -14,6 +14,7 @@ RELEASES = {
     "8.1": "8.1.7",
     "9.1": "9.1.4",
 }
+NUMBERS = {version: tuple(int(part) for part in version.split(".")) for version in RELEASES}
 
 
 class KnobError(ValueError):
@@ -38,6 +39,7 @@ class Knobs:
     webservice: bool = True
     auth_stripped: bool = False  # Authorization never reaches PHP
     mail: Literal["sink", "failing"] = "sink"
+    hook_warning: bool = False  # a module's hook raises a PHP deprecation after every write: 500, although it is saved
 
     # the web server around it
     rewrite: Literal["ok", "missing", "nginx"] = "ok"
@@ -55,7 +57,8 @@ class Knobs:
     fatal_after: float = 0.0  # max_execution_time: a call that would take longer ends in a PHP fatal; 0: no limit
     transfer: Literal["chunked", "length", "gzip", "cut"] = "chunked"
     first_byte_delay: float = 0.0  # seconds between the request's end and the answer's first byte
-    hang_up: Literal["never", "before_answer", "reset", "after_answer"] = "never"
+    early_answer: bool = False  # the answer is sent before the body is read, as by a page that no program makes
+    hang_up: Literal["never", "before_answer", "reset", "after_answer"] = "never"  # the work itself is done
     hostile: bool = False  # HTML, cookies and service worker headers instead of the webservice
     raw_answer: bytes = b""  # exactly these bytes are the answer
     raw_then: Literal["close", "keep", "hold"] = "close"  # what happens to the connection after raw_answer
@@ -67,7 +70,7 @@ class Knobs:
 
     @property
     def release(self) -> tuple[int, ...]:
-        return tuple(int(part) for part in self.version.split("."))
+        return NUMBERS[self.version]
 
     @property
     def psws_version(self) -> str:
@@ -122,7 +125,7 @@ def _value(name: str, kind: object, text: str) -> object:
     if kind is bytes:
         return text.encode("latin-1").decode("unicode_escape").encode("latin-1")
     try:
-        return kind(text) if kind in (int, float) else text  # type: ignore[operator]  # int and float are callable
+        return kind(text) if kind in (int, float) else text
     except ValueError:
         raise KnobError(f"knob {name} needs a number, not {text!r}") from None
 

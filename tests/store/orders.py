@@ -7,7 +7,7 @@ import string
 from typing import TYPE_CHECKING, cast
 
 from tests.store.failures import BareText, Fatal, fail
-from tests.store.php import integer
+from tests.store.php import integer, whole
 from tests.store.shop import Mail
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Orders:
         )
 
     def _state(self, text: str) -> Row:
-        state = self.shop["order_states"].get(int(text)) if text.isdigit() else None
+        state = self.shop["order_states"].get(int(text)) if whole(text) else None
         if state is None:
             raise Fatal(INVALID_STATE) if self.knobs.release >= (8,) else BareText(INVALID_STATE)
         return state

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.store.schema import Cells, Field, Row, Value
     from tests.store.reading import View
+    from tests.store.schema import Cells, Field, Row, Value
     from tests.store.shop import Shop
 
 

@@ -34,7 +34,7 @@ def view_document(view: View, shop: Shop, style: Style) -> bytes:
     if view.shape == "stub":
         return encoded({resource.node: {"id": view.rows[0]["id"]}})
     if view.shape == "ids":
-        entities = [{"id": row["id"]} for row in view.rows]
+        entities: list[dict[str, object]] = [{"id": row["id"]} for row in view.rows]
     elif view.shape in ("blank", "synopsis"):
         entities = [_schema(view)]
     else:
@@ -64,7 +64,7 @@ def _entity(view: View, row: Row, shop: Shop, style: Style) -> dict[str, object]
         cells = one.rows(shop, row)
         if cells:
             names = [name for name, _ in columns]
-            associations[one.name] = [{name: _typed(cell.get(name), style, name) for name in names} for cell in cells]
+            associations[one.name] = [{name: _typed(cell.get(name), style) for name in names} for cell in cells]
     if associations:
         shown["associations"] = associations
     return shown
@@ -75,14 +75,14 @@ def _value(column: Field, value: Value, style: Style, *, odd: bool) -> object:
         texts = translations(value, style)
         if style.one_language:
             return texts[0][1]
-        return [{"id": language, "value": text} for language, text in texts]
+        return [{"id": language if style.native else str(language), "value": text} for language, text in texts]
     if column.kind == "bool" and isinstance(value, int) and odd:
         return str(value)  # PHP >= 8.1 mixes "1" and 1: here by the parity of the id
-    return _typed(value, style, column.name)
+    return value if column.name == "id" else _typed(value, style)
 
 
-def _typed(value: object, style: Style, name: str) -> object:
-    return str(value) if isinstance(value, int) and not style.native and name != "id" else value
+def _typed(value: object, style: Style) -> object:
+    return str(value) if isinstance(value, int) and not style.native else value
 
 
 def _schema(view: View) -> dict[str, object]:

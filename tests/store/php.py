@@ -33,19 +33,24 @@ def build_query(variables: Variables) -> str:
 
 def integer(text: object) -> int:
     """The cast `(int)`: leading digits, else 0."""
-    found = re.match(r"\s*([+-]?\d+)", str(text))
+    found = re.match(r"\s*([+-]?[0-9]{1,18})", str(text))
     return int(found[1]) if found else 0
+
+
+def whole(text: object) -> bool:
+    """Whether a text is nothing but digits, and few enough for an id."""
+    return re.fullmatch(r"[0-9]{1,18}", str(text)) is not None
 
 
 def number(text: object) -> float:
     """The way MySQL reads a text where it needs a number: a leading decimal, else 0."""
-    found = re.match(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", str(text))
+    found = re.match(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", str(text))
     return float(found[0]) if found else 0.0
 
 
 def falsy(value: object) -> bool:
     """PHP's idea of false: `"0.000000"` is true, `"0"` is not."""
-    return value in (None, "", "0", 0) or value == {} or value == []
+    return not value or value == "0"
 
 
 def closest(word: str, candidates: Iterable[str]) -> str:

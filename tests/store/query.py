@@ -124,7 +124,6 @@ def _column(part: str) -> tuple[str, list[str] | None]:
 
 
 def _filters(given: Variables, resource: Resource, *, dated: bool) -> list[tuple[Field, Test]]:
-    known = [one.name for one in resource.fields if not one.translated and (dated or one.name not in DATES)]
     tests = []
     for name, value in given.items():
         if isinstance(value, dict):
@@ -133,7 +132,7 @@ def _filters(given: Variables, resource: Resource, *, dated: bool) -> list[tuple
         if found is None and name in DATES and dated:
             raise NoSuchColumn(name)
         if found is None or (name in DATES and not dated):
-            raise fail(32, did_you_mean("This filter does not exist", name, known))
+            raise fail(32, did_you_mean("This filter does not exist", name, _filterable(resource, dated=dated)))
         if found.dynamic:
             raise fail(
                 34,
@@ -143,6 +142,11 @@ def _filters(given: Variables, resource: Resource, *, dated: bool) -> list[tuple
             raise fail(33, f'The filter "{name}" is malformed.')
         tests.append((found, make_test(value, found)))
     return tests
+
+
+def _filterable(resource: Resource, *, dated: bool) -> list[str]:
+    """What the error says can be filtered by; translated fields can be too, but are not listed."""
+    return [one.name for one in resource.fields if not one.translated and (dated or one.name not in DATES)]
 
 
 def _sort(text: str | None, resource: Resource, *, dated: bool) -> list[tuple[Field, bool]]:

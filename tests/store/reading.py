@@ -76,7 +76,7 @@ def select(selection: Selection, rows: list[Row], shop: Shop) -> list[Row]:
     for column, test in selection.tests:
         rows = [row for row in rows if test(column.value(shop, row))]
     for column, descending in reversed(selection.order):
-        rows = sorted(rows, key=lambda row, column=column: _rank(column, shop, row), reverse=descending)  # type: ignore[misc]  # bound at once
+        rows = _sorted(rows, column, shop, descending=descending)
     end = None if selection.count is None else selection.offset + selection.count
     return rows[selection.offset : end]
 
@@ -120,6 +120,12 @@ def _within_memory(view: View, knobs: Knobs) -> None:
     cells = len(view.rows) * (len(view.columns.fields) + len(view.columns.associations) or 1)
     if knobs.fatal_cells and cells > knobs.fatal_cells:
         raise Fatal("Allowed memory size of 134217728 bytes exhausted (tried to allocate 20480 bytes)")
+
+
+def _sorted(rows: list[Row], column: Field, shop: Shop, *, descending: bool) -> list[Row]:
+    if column.name == "id":
+        return sorted(rows, key=lambda row: cast("int", row["id"]), reverse=descending)
+    return sorted(rows, key=lambda row: _rank(column, shop, row), reverse=descending)
 
 
 def _rank(column: Field, shop: Shop, row: Row) -> tuple[bool, float | str]:

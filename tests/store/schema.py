@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.store.shop import Shop
 
-Value: TypeAlias = "str | int | None | dict[int, str]"
+Value: TypeAlias = "str | int | dict[int, str] | None"
 Row: TypeAlias = dict[str, Value]
 Cells: TypeAlias = "list[dict[str, str | int | None]]"
 Compute: TypeAlias = "Callable[[Shop, Row], Value]"
@@ -159,7 +159,7 @@ def association(
     *,
     since: Release = (),
 ) -> Association:
-    """`columns` is like `id id_feature_value>product_feature_values`; without `rows` they are kept in the entity's row."""
+    """`columns`: `id id_feature_value>product_feature_values`; without `rows` they are kept in the entity's own row."""
     pairs = tuple((column, link) for column, _, link in (part.partition(">") for part in columns.split()))
     return Association(name, node, api, pairs, rows or _kept(name), rows is None, since)
 
@@ -173,7 +173,9 @@ def _kept(name: str) -> Rows:
 
 def _field(name: str, kind: Kind, flags: list[str], compute: Compute | None) -> Field:
     empty: str | int = EMPTY[kind]
-    size, rule, link, since, until = 0, "", "", (), (99,)
+    size, rule, link = 0, "", ""
+    since: Release = ()
+    until: Release = (99,)
     for flag in flags:
         match flag[0], flag[1:]:
             case "=", given:

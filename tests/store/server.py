@@ -1,4 +1,4 @@
-"""The HTTP/1.1 server of the stand-in: connections, keep-alive and the exact bytes of an answer, as Apache sends them."""
+"""The HTTP/1.1 server of the stand-in: connections, keep-alive, and the bytes of an answer as Apache sends them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tests.store.apache import error_page
 from tests.store.messages import CLOSING, REASONS, Answer, RawAnswer, Request, Seen
-from tests.store.wire import HEAD_BUFFER, BadRequest, Head, read_body, read_head, request_of, seen_of
+from tests.store.wire import ANY_LENGTH, HEAD_BUFFER, BadRequest, Head, read_body, read_head, request_of, seen_of
 
 if TYPE_CHECKING:
     import ssl
@@ -119,20 +119,27 @@ class Server:
         seen = seen_of(head, number)
         self.site.record(seen)
         request = request_of(head, seen)
+        if self.site.knobs.early_answer:
+            keep = await self._answer(reader, writer, head, request, served)
+            return keep and await _dropped(reader, head, seen)
 
         async def say_continue() -> None:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await writer.drain()
 
         request.body = await read_body(reader, head, seen, keep=self.site.body_limit(head), say_continue=say_continue)
+        return await self._answer(reader, writer, head, request, served)
+
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: Head, request: Request, served: int
+    ) -> bool:
         answer = await self.site.answer(request)
         if isinstance(answer, RawAnswer):
             return await self._send_raw(reader, writer, answer)
-        seen.status = answer.status
+        request.seen.status = answer.status
         knobs = self.site.knobs
-        keep = not (
-            head.wants_close() or answer.status in CLOSING or (knobs.keepalive_max and served >= knobs.keepalive_max)
-        )
+        last = bool(knobs.keepalive_max) and served >= knobs.keepalive_max
+        keep = not (head.wants_close() or answer.status in CLOSING or last)
         keep = await self._send(writer, answer, head, keep=keep)
         return keep and knobs.hang_up != "after_answer"
 
@@ -227,6 +234,17 @@ async def _cut(writer: asyncio.StreamWriter, data: bytes, body: bytes, framing: 
     writer.write(data + framed[: len(framed) // 2])
     await _drained(writer)
     return False
+
+
+async def _dropped(reader: asyncio.StreamReader, head: Head, seen: Seen) -> bool:
+    """Read the body of a request that has its answer; False when the client waits for a 100 that will not come."""
+    if head.values(b"expect"):
+        return False
+
+    async def nothing() -> None: ...
+
+    await read_body(reader, head, seen, keep=ANY_LENGTH, say_continue=nothing)
+    return True
 
 
 async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

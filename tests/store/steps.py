@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.store.call import basic_user
 from tests.store.failures import Coded, Failure, PlainUnauthorized, did_you_mean, fail
 from tests.store.keys import LENGTH
+from tests.store.php import whole
 from tests.store.resources import resources
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Gate:
         if text is None:
             return None
         wanted = _language_ids(text)
-        if any(not str(one).strip().isdigit() for one in wanted):
+        if not all(whole(one) for one in wanted):
             raise fail(80, "Language ID must be numeric")
         if any(int(one) not in self.shop.languages for one in wanted):
             raise fail(81, "language is not available")
@@ -132,7 +133,7 @@ class Gate:
 
 
 def _language_ids(text: str) -> list[int | str]:
-    if text.isdigit():
+    if whole(text):
         return [int(text)]
     if not re.fullmatch(r"\[.*\]", text):
         raise fail(79, "language value is wrong")
@@ -143,10 +144,10 @@ def _language_ids(text: str) -> list[int | str]:
         ends = inner.split(",")
         if len(ends) != 2:
             raise fail(78, "A range value for a language must contains only 2 values")
-        if not all(end.isdigit() for end in ends):
+        if not all(whole(end) for end in ends):
             raise fail(80, "Language ID must be numeric")
         return list(range(int(ends[0]), min(int(ends[1]), int(ends[0]) + 1000) + 1))
-    return [int(inner)] if inner.isdigit() else [inner]
+    return [int(inner)] if whole(inner) else [inner]
 
 
 def _price_parameters(name: str, given: Tree) -> dict[str, Tree]:

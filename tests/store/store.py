@@ -46,14 +46,16 @@ class Store:
         seed: int | None = None,
         catalogue: str = DEMO,
         shop: Shop | None = None,
-        **knobs: object,
+        knobs: Mapping[str, object] | None = None,
+        **more_knobs: object,
     ) -> AsyncIterator[Store]:
         """Serve until the block ends; KnobError or CatalogueError for what does not exist.
 
-        `keys` sets keys by name, `seed` makes the same ones at each start; a server with `tls` has `ssl` on.
+        Knobs are given in `knobs` or by name. `keys` sets keys by name, `seed` makes the same ones at each start; a
+        server with `tls` has `ssl` on.
         """
         settings = Knobs(ssl=tls is not None)
-        settings.update(**knobs)
+        settings.update(**dict(knobs or {}), **more_knobs)
         ring = KeyRing.standard(keys or {}, seed)
         opened = shop or open_shop(catalogue)
         site = Site(opened, settings, ring)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tests.store.php import integer
+
 if TYPE_CHECKING:
     from tests.store.input_xml import Sent
     from tests.store.schema import Field, Resource, Row
@@ -82,5 +84,5 @@ def _valid(column: Field, text: str) -> bool:
 def _needs_dni(column: Field, row: Row, shop: Shop) -> bool:
     if column.name != "dni":
         return False
-    country = shop["countries"].get(int(str(row.get("id_country") or 0)))
+    country = shop["countries"].get(integer(row.get("id_country")))
     return bool(country and country["need_identification_number"])

@@ -55,8 +55,7 @@ class Webservice:
         try:
             find_shop(call, self.knobs, second=second)
             self.gate.pass_through(call)
-            if self.knobs.fatal or overdue:
-                raise Fatal("Maximum execution time of 30 seconds exceeded")
+            self._stay_within_limits(overdue=overdue)
             outcome = self.actions.run(call)
         except Redirected as found:
             status = 302 if self.knobs.canonical == 1 else 301
@@ -70,6 +69,10 @@ class Webservice:
         except Failure as failure:
             outcome = self._failed(call, failure)
         return self._dressed(call, outcome, time.perf_counter() - started)
+
+    def _stay_within_limits(self, *, overdue: bool) -> None:
+        if self.knobs.fatal or overdue:
+            raise Fatal("Maximum execution time of 30 seconds exceeded")
 
     def _without_credential(self, call: Call) -> Answer:
         if call.request.method == "OPTIONS" and self.knobs.release >= (9,):
@@ -120,4 +123,5 @@ def errors_outcome(errors: list[Coded], call: Call, sha1: str | None) -> Outcome
 
 def warning(text: str) -> bytes:
     """What PHP prints where `display_errors` is on."""
-    return f"<br />\n<b>Warning</b>:  {text} in <b>/var/www/html/webservice/dispatcher.php</b> on line <b>38</b><br />\n".encode()
+    place = "<b>/var/www/html/webservice/dispatcher.php</b> on line <b>38</b>"
+    return f"<br />\n<b>Warning</b>:  {text} in {place}<br />\n".encode()

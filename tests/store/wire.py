@@ -20,6 +20,7 @@ FIELDS = 100  # LimitRequestFields
 HEAD_BUFFER = 1 << 20  # bytes: 100 fields of 8,190 and the line fit
 HEAD_SECONDS = 20.0  # mod_reqtimeout, header=20
 BODY_SECONDS = 60.0  # without a byte of the body
+ANY_LENGTH = -1  # of a body that is hashed and dropped
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
@@ -109,8 +110,8 @@ async def read_body(
 ) -> bytes:
     """Read the body to its end, up to `keep` bytes of it into memory; its length and hash go into `seen`.
 
-    BadRequest 413 when a body that must be kept is longer; 400 for impossible framing. `keep` below 0
-    means that nothing is kept and any length is taken.
+    BadRequest 413 when a body that must be kept is longer; 400 for impossible framing. `keep` may
+    be ANY_LENGTH: nothing is kept.
     """
     length = _declared_length(head)
     if length is None:

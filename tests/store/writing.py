@@ -34,7 +34,9 @@ class Writing:
         entities = read_entities(call)
         _check_ids(call.verb, entities)
         rows = [self._save(call, resource, sent) for sent in entities]
-        return View("written", resource, rows, every_column(call, resource))
+        columns = every_column(call, resource)
+        columns.virtual = []
+        return View("written", resource, rows, columns)
 
     def delete(self, call: Call, resource: Resource) -> None:
         """Delete the id of the path, or those of `?id=[1,2]`; Failure 87 when one is unknown, 88 when one must stay."""

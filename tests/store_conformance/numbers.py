@@ -13,6 +13,7 @@ CHANGED_BY_A_RELAY = {
     "8": "Bearer is for API tokens",
     "9": "ws_key carries an access key",
     "11": "its last part has no credential",
+    "12": "its last part sends ws_key, which reaches the store only in a connection of that mode",
     "16": "its last part has no credential",
     "55": "only /api is forwarded",
     "56": "the relay has its own limit on the request line",

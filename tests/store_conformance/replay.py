@@ -102,9 +102,11 @@ def differences(exchange: Exchange, answer: Response, *, direct: bool) -> list[s
     got = [name for name, _ in answer.headers if direct or name in kept]
     if got != kept:
         found.append(f"headers {got}, recorded {kept}")
-    for name in kept:
-        if name.lower() not in VARYING and answer.header(name) != recorded.header(name):
-            found.append(f"{name}: {answer.header(name)}, recorded {recorded.header(name)}")
+    found += [
+        f"{name}: {answer.header(name)}, recorded {recorded.header(name)}"
+        for name in kept
+        if name.lower() not in VARYING and answer.header(name) != recorded.header(name)
+    ]
     return found + _body_differences(exchange, answer)
 
 

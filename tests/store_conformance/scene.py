@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.store.fixtures import open_shop
-from tests.store.fixtures.products import Line as Product
+from tests.store.fixtures.lines import Line as Product
 from tests.store.fixtures.products import add_product
 from tests.store.fixtures.sales import Line, Order, add_order
 from tests.store.shop import Shop

@@ -54,7 +54,7 @@ async def test_89_noise(shop: Shop, store: Store, noise: str, starts: bytes, end
 
 
 async def test_90_nothing_before_everything(shop: Shop, store: Store) -> None:
-    """90. Nothing is sent before the whole answer is built: the first byte comes when the work is done, the rest at once."""
+    """90. Nothing is sent before the whole answer is built: the first byte comes late, the rest at once."""
     store.knobs.latency = 0.4
     answer = await get(shop, "/api/products?display=full")
     assert len(answer.body) > 100_000

@@ -96,8 +96,9 @@ async def test_85_what_does_not_redirect(shop: Shop, store: Store) -> None:
     assert (answer.status, answer.hrefs[0]) == (200, "https://shop.example/api/orders/1")
     store.knobs.maintenance = True
     assert (await get(shop, "/api/orders")).status == 200
-    front = await get(shop, "/")
-    assert (front.status, front.header("Retry-After")) == (503, "3600")
+    if shop.direct:
+        front = await get(shop, "/")
+        assert (front.status, front.header("Retry-After")) == (503, "3600")
 
 
 async def test_86_several_shops(shop: Shop, store: Store) -> None:
@@ -110,7 +111,8 @@ async def test_86_several_shops(shop: Shop, store: Store) -> None:
     absent = await get(shop, "/api/products/5?id_shop=2")
     assert (absent.status, absent.errors) == (404, [(131, "This Product (5) does not exists on this shop")])
     assert (await get(shop, "/api/products?id_shop=2")).ids == [1, 2, 3]
-    assert (await get(shop, "/second/api/products")).hrefs[0] == "http://shop.example/second/api/products/1"
+    if shop.direct:
+        assert (await get(shop, "/second/api/products")).hrefs[0] == "http://shop.example/second/api/products/1"
     assert (await get(shop, "/api/products?id_shop=2", key="PROD")).codes == [132]
     assert (await get(shop, "/api/orders/1?id_shop=2")).status == 200
     assert (await get(shop, "/api/orders?id_shop=2")).ids == []

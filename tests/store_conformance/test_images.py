@@ -30,6 +30,8 @@ async def test_74_lists_and_unknown_pictures(shop: Shop) -> None:
     assert (image.tag, image.get("id"), [one.get("id") for one in image]) == ("image", "1", ["1", "2"])
     unknown = await get(shop, "/api/images/products/1/999")
     assert (unknown.status, unknown.errors) == (400, [(57, "This image id does not exist")])
+    of_another = await get(shop, "/api/images/products/1/3")
+    assert (of_another.status, of_another.codes) == (400, [57])
     size = await get(shop, "/api/images/products/1/1/no_size")
     assert (size.status, size.codes) == (400, [58])
     assert "large_default" in size.errors[0][1]

@@ -46,21 +46,8 @@ async def test_42_filters_on_texts(shop: Shop) -> None:
     """42. Contains, begins, ends, whatever the case; percent signs without brackets are literal."""
     for value in ("%[mug]%", "%25[mug]%25", "%[MUG]%"):
         assert await ids(shop, f"filter[name]={value}&sort=[id_ASC]") == MUGS
-    assert await ids(shop, "filter[reference]=[demo_1]%&sort=[id_ASC]") == [
-        1,
-        6,
-        7,
-        8,
-        9,
-        10,
-        11,
-        12,
-        13,
-        18,
-        16,
-        17,
-        19,
-    ][:0] + sorted([1, 6, 7, 8, 9, 10, 11, 12, 13, 18, 19])
+    begins = [1, 6, 7, 8, 9, 10, 11, 12, 13, 18, 19]
+    assert await ids(shop, "filter[reference]=[demo_1]%&sort=[id_ASC]") == begins
     assert await ids(shop, "filter[name]=%[cushion]&sort=[id_ASC]") == [9, 10, 11]
     assert await ids(shop, "filter[name]=%25mug%25") == []
 

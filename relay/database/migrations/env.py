@@ -9,7 +9,6 @@ from relay.database.tables import Row
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Row.metadata,
-    transactional_ddl=True,  # SQLite can, as long as the driver does not commit behind our back
     compare_type=True,
 )
 context.run_migrations()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from relay.api import health
-from tests.relay.api.conftest import Relay
+from tests.relay.api.scene import Relay
 
 
 async def test_alive_needs_nothing(relay: Relay) -> None:

@@ -95,9 +95,7 @@ def read(body: bytes, headers: dict[str, str]) -> EnrolmentAttempt:
 async def send(
     database: Database, attempt: EnrolmentAttempt, *, online: frozenset[str] = frozenset(), **more: Any
 ) -> Enrolled:
-    return await enrol(
-        database, attempt, relay=RELAY, is_online=online.__contains__, source="198.51.100.7", **more
-    )
+    return await enrol(database, attempt, relay=RELAY, is_online=online.__contains__, source="198.51.100.7", **more)
 
 
 async def written(database: Database) -> tuple[list[tuple[str, str]], list[tuple[str, str, bool]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 
@@ -41,12 +42,12 @@ async def test_head_is_the_newest_step(database: Database) -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
-async def test_many_processes_come_first(address: str, tmp_path: Path) -> None:
+async def test_many_processes_come_first(empty: str, tmp_path: Path) -> None:
     """Four processes that meet an empty database at the same time all leave one account and four authorities."""
-    command = (sys.executable, "-m", "relay.cli", "init", "--state-dir", f"{tmp_path}/state", "--database-url", address)
+    command = (sys.executable, "-m", "relay.cli", "init", "--state-dir", f"{tmp_path}/state", "--database-url", empty)
     processes = [await asyncio.create_subprocess_exec(*command) for _ in range(4)]
     assert [await process.wait() for process in processes] == [0] * 4
-    database = await open_database(address, keys=KeyFile(tmp_path / "state" / "keys" / "master.keys"))
+    database = await open_database(empty, keys=KeyFile(tmp_path / "state" / "keys" / "master.keys"))
     assert await authorities.load(database)
     async with database.reading() as session:
         assert await session.scalar(select(func.count()).select_from(AuthorityRow)) == 4
@@ -54,7 +55,7 @@ async def test_many_processes_come_first(address: str, tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_failed_migration_leaves_nothing(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_migration_leaves_nothing(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that fails halfway leaves no table behind, so that the next try starts clean."""
     from alembic import op  # noqa: PLC0415 - patched where the step finds it
 
@@ -64,8 +65,8 @@ async def test_failed_migration_leaves_nothing(address: str, monkeypatch: pytest
     with monkeypatch.context() as broken:
         broken.setattr(op, "create_index", fail)
         with pytest.raises(ZeroDivisionError):
-            await open_database(address)
-    database = await open_database(address)
+            await open_database(empty)
+    database = await open_database(empty)
     async with database.reading() as session:
         assert await session.scalar(select(func.count()).select_from(AccountRow)) == 0
     await database.close()
@@ -74,7 +75,7 @@ async def test_failed_migration_leaves_nothing(address: str, monkeypatch: pytest
 async def test_newer_database_is_taken(database: Database, address: str) -> None:
     """While nodes are upgraded one by one, the older ones work on with tables that have grown."""
     async with database.writing() as session:
-        await session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     again = await open_database(address)
     async with again.reading() as session:
         assert await session.scalar(select(AccountRow.name)) == "default"
@@ -109,16 +110,15 @@ async def test_reading_sees_one_state(database: Database, address: str) -> None:
 
 async def test_reading_cannot_write(database: Database) -> None:
     """PostgreSQL itself refuses a write in a reading transaction; on SQLite nothing of it is kept."""
-    with pytest.raises((DBAPIError, ZeroDivisionError)):
+    with contextlib.suppress(DBAPIError):
         async with database.reading() as session:
             await session.execute(update(AccountRow).values(name="changed"))
-            raise ZeroDivisionError
     assert (await accounts.find(database, "default")).name == "default"
 
 
 async def test_exception_rolls_back(database: Database) -> None:
     """A writing block that fails has written nothing."""
-    with pytest.raises(ZeroDivisionError):
+    with contextlib.suppress(ZeroDivisionError):
         async with database.writing() as session:
             await accounts.add(session, "half", by=BY, at=0)
             raise ZeroDivisionError

@@ -1,9 +1,10 @@
-"""The scene on both event loops; whatever a test did, at its end nothing may still be held."""
+"""The scene on both event loops; whatever a test did, at its end nothing may still be held and nothing have failed."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import pytest
 import uvloop
@@ -18,7 +19,10 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
     store = Store()
     async with store.listening() as port, Scene(port, store).running() as scene:
         yield scene
     await scene.until(lambda: not scene.held())
+    assert not faults

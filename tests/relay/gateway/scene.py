@@ -19,7 +19,7 @@ from relay.gateway.front import App, Front, Hall
 from relay.gateway.gateway import Gateway
 from relay.records import MISSING, Caller, Connection, Missing, Mode, Scope, StoreUrl
 from tests.relay.gateway.message import Message, read_message
-from tests.relay.gateway.store import Store
+from tests.relay.gateway.store import Store, reset
 
 ID = "con_aaaaaaaaaaaaaaaa"
 ACCESS_KEY = "ACCESSKEYOFTHECONNECTION23456789"
@@ -171,6 +171,7 @@ class Direct:
         self.waiting = 0
         self.fault: GatewayError | None = None
         self.lost_code = "store_closed_early"
+        self.port: int | None = None
         self.wrap: Callable[[Stream, Connection], Awaitable[Stream]] | None = None
 
     async def open(self, connection: Connection) -> tuple[Stream, Callable[[], str]]:
@@ -181,7 +182,7 @@ class Direct:
             self.waiting -= 1
         if self.fault:
             raise self.fault
-        port = connection.store.destination.port
+        port = self.port or connection.store.destination.port
         _, stream = await asyncio.get_running_loop().create_connection(TcpStream, "127.0.0.1", port)
         self.streams.append(stream)
         secured = await self.wrap(stream, connection) if self.wrap else stream
@@ -225,7 +226,7 @@ class Client:
 
     def leave(self) -> None:
         """Go away without a word: a reset."""
-        self.writer.transport.abort()
+        reset(self.writer)
 
     async def _some(self) -> bytes:
         try:

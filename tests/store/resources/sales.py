@@ -18,7 +18,7 @@ _ROW_COLUMNS = (
 
 
 def _order_rows(shop: Shop, row: Row) -> Cells:
-    names = [name for name in (column.partition(">")[0] for column in _ROW_COLUMNS.split())]
+    names = [column.partition(">")[0] for column in _ROW_COLUMNS.split()]
     return [
         {name: cast("str | int", detail.get(name, 0)) for name in names}
         for detail in shop["order_details"].where("id_order", row["id"])

@@ -1,0 +1,240 @@
+"""One tunnel, from its dial to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncssh
+import pytest
+from asyncssh.packet import String, UInt32
+
+from agent.enrolment import Admission, Enrolment
+from agent.https import Link
+from agent.identity import Identity
+from agent.resolver import Resolver
+from agent.transports import TcpDialer
+from agent.tunnel import LoginRefusedError, Tunnel, TunnelError
+from agent.wire import ssh
+from agent.wire.destination import Store
+from agent.wire.enrolment import Endpoint
+from agent.wire.refusal import ChannelRefusal
+from tests.agent.conftest import eventually
+from tests.agent.fake_relay import FakeRelay
+
+STORES = (Store.parse("http://shop.lan=127.0.0.1:9"), Store.parse("http://two.lan:8080=127.0.0.1:9"))
+
+Enrol = Callable[[], Awaitable[Admission]]
+
+
+@pytest.fixture
+def enrol(relay: FakeRelay, identity: Identity) -> Enrol:
+    enrolment = Enrolment(relay.url, identity, lambda: relay.token, Link(relay.url, None))
+    return lambda: enrolment.enrol(STORES)
+
+
+async def open_tunnel(admission: Admission, port: int | None = None) -> Tunnel:
+    resolver = Resolver()
+    endpoint = admission.endpoints[0]
+    if port:
+        endpoint = Endpoint(transport="tcp", node="n1", host="127.0.0.1", port=port)
+    return await Tunnel.open(admission, endpoint, TcpDialer(resolver), resolver)
+
+
+async def fails(admission: Admission, port: int | None = None) -> TunnelError:
+    with pytest.raises(TunnelError) as caught:
+        await open_tunnel(admission, port)
+    return caught.value
+
+
+@asynccontextmanager
+async def server(speak: Callable[[asyncio.StreamWriter], Any]) -> AsyncIterator[int]:
+    """A port where something else than SSH answers."""
+    writers = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        speak(writer)
+        while await reader.read(4096):
+            pass
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield listening.sockets[0].getsockname()[1]
+    listening.close()
+    for writer in writers:
+        writer.transport.abort()
+
+
+async def test_a_tunnel_publishes_every_store_under_the_agents_name(relay: FakeRelay, enrol: Enrol) -> None:
+    """The user is the agent's id, the names are the stores' own, and a clean close is heard."""
+    tunnel = await open_tunnel(await enrol())
+    seen = await relay.tunnel(stores=2)
+    assert seen.user == relay.agent_id
+    assert sorted(seen.published) == [("shop.lan", 80), ("two.lan", 8080)]
+    assert tunnel.published == STORES
+    assert tunnel.address == f"127.0.0.1:{relay.ssh_port}"
+    await tunnel.close()
+    await asyncio.wait_for(seen.lost.wait(), 5)
+    assert await tunnel.lost() == "closed"
+
+
+async def test_the_line_is_encrypted_with_what_the_contract_names(relay: FakeRelay, enrol: Enrol) -> None:
+    """Post-quantum key exchange and AES-GCM, whatever a library would choose by itself."""
+    tunnel = await open_tunnel(await enrol())
+    info = tunnel._ssh.get_extra_info
+    assert info("send_cipher") == info("recv_cipher") == "aes128-gcm@openssh.com"
+    await tunnel.close()
+
+
+async def test_a_relay_without_post_quantum_key_exchange_is_left(
+    relay: FakeRelay, enrol: Enrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No weaker one is fallen back to."""
+    await relay.stop_ssh()
+    monkeypatch.setitem(ssh.SERVER, "kex_algs", ["curve25519-sha256"])
+    await relay.start_ssh(relay.ssh_port)
+    assert "refuses the SSH connection" in str(await fails(await enrol()))
+
+
+async def test_a_relay_whose_host_key_another_ca_signed_is_refused(relay: FakeRelay, enrol: Enrol) -> None:
+    """Before anything is published, whatever the certificate says of its name."""
+    admission = await enrol()
+    await relay.stop_ssh()
+    await relay.start_ssh(relay.ssh_port, host_ca=asyncssh.generate_private_key("ssh-ed25519"))
+    error = await fails(admission)
+    assert error.refused
+    assert "is not the relay that the access token names" in str(error)
+    assert relay.tunnels_ever == 0
+
+
+async def test_a_relay_with_another_name_in_its_certificate_is_refused(relay: FakeRelay, enrol: Enrol) -> None:
+    """The same CA signs for several relays' names; the answer says which one is meant."""
+    relay.answer_changes["host_principal"] = "another.test"
+    assert "is not the relay" in str(await fails(await enrol()))
+
+
+async def test_a_certificate_that_the_relay_does_not_take_is_told_apart(relay: FakeRelay, enrol: Enrol) -> None:
+    """For then a new one is asked for."""
+    relay.user_ca = asyncssh.generate_private_key("ssh-ed25519")
+    assert isinstance(await fails(await enrol()), LoginRefusedError)
+
+
+async def test_a_port_that_is_closed_is_told(enrol: Enrol) -> None:
+    """With the system's reason; nobody refused us, so it is tried again soon."""
+    error = await fails(await enrol(), 9)
+    assert "127.0.0.1:9 cannot be reached: Connection refused" in str(error)
+    assert not error.refused
+
+
+async def test_a_port_that_says_nothing_is_given_up(enrol: Enrol, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall that lets the connection through and swallows SSH looks like this."""
+    monkeypatch.setattr("agent.tunnel.LOGIN_SECONDS", 0.3)
+    admission = await enrol()
+    async with server(lambda _: None) as port:
+        assert "does not finish an SSH login" in str(await fails(admission, port))
+
+
+@pytest.mark.parametrize(
+    "words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00" * 5000, b"SSH-2.0-x\r\n" + b"\xff" * 5000]
+)
+async def test_a_port_that_speaks_something_else_is_told(
+    enrol: Enrol, words: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No trace, no wait without end."""
+    monkeypatch.setattr("agent.tunnel.LOGIN_SECONDS", 0.5)
+    admission = await enrol()
+    async with server(lambda writer: writer.write(words)) as port:
+        error = await fails(admission, port)
+    assert str(port) in str(error)
+    assert str(error).isprintable()
+
+
+async def test_one_refused_store_does_not_keep_the_others_off(relay: FakeRelay, enrol: Enrol) -> None:
+    """And if all are refused, there is no tunnel."""
+    relay.unwanted = {("shop.lan", 80)}
+    tunnel = await open_tunnel(await enrol())
+    assert tunnel.published == STORES[1:]
+    await tunnel.close()
+    relay.unwanted = {("shop.lan", 80), ("two.lan", 8080)}
+    assert "refused to publish any" in str(await fails(await enrol()))
+    assert await eventually(lambda: not relay.tunnels)
+
+
+async def test_a_channel_that_comes_with_the_confirmation_is_served(relay: FakeRelay, enrol: Enrol) -> None:
+    """A request that was held for the tunnel is sent at once: its channel is not told that nothing is published."""
+    outcomes: list[asyncio.Task[Any]] = []
+
+    def at_once(tunnel: Any, host: str, port: int) -> None:
+        outcomes.append(asyncio.ensure_future(tunnel.open(host, port)))  # begins in the turn after the confirmation
+
+    relay.on_publish = at_once
+    for _ in range(20):
+        tunnel = await open_tunnel(await enrol())
+        await asyncio.wait(outcomes)
+        await tunnel.close()
+    codes = {error.code for task in outcomes if isinstance(error := task.exception(), asyncssh.ChannelOpenError)}
+    assert len(outcomes) == 40
+    assert codes == {ChannelRefusal.STORE_REFUSED}
+
+
+async def test_a_relay_that_does_not_confirm_the_stores_is_left(
+    relay: FakeRelay, enrol: Enrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is not kept half-made."""
+    monkeypatch.setattr("agent.tunnel.PUBLISH_SECONDS", 0.3)
+    relay.mute = True
+    assert "did not confirm the stores" in str(await fails(await enrol()))
+
+
+async def test_a_frozen_relay_is_noticed_by_the_keepalive(
+    relay: FakeRelay, enrol: Enrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has to be sent or received for it, and nobody has to close."""
+    monkeypatch.setitem(ssh.CLIENT, "keepalive_interval", 0.1)
+    tunnel = await open_tunnel(await enrol())
+    seen = await relay.tunnel(stores=2)
+    transport: Any = seen.ssh._transport
+    transport.pause_reading()
+    assert await asyncio.wait_for(tunnel.lost(), 5) == "the relay stopped answering"
+    assert not tunnel.standing
+
+
+async def test_what_ends_a_tunnel_is_told(relay: FakeRelay, enrol: Enrol) -> None:
+    """A goodbye with its reason, escaped; a broken line as such."""
+    tunnel = await open_tunnel(await enrol())
+    (await relay.tunnel(stores=2)).ssh.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, "node is\x1b[2J drained")
+    assert await asyncio.wait_for(tunnel.lost(), 5) == "the relay ended it: node is\\x1b[2J drained"
+    tunnel = await open_tunnel(await enrol())
+    (await relay.tunnel(stores=2)).ssh.abort()
+    assert await asyncio.wait_for(tunnel.lost(), 5) == "the connection was lost"
+    tunnel = await open_tunnel(await enrol())
+    (await relay.tunnel(stores=2)).ssh.close()
+    assert await asyncio.wait_for(tunnel.lost(), 5) == "the relay closed it"
+
+
+async def test_an_open_that_is_cancelled_leaves_no_connection(relay: FakeRelay, enrol: Enrol) -> None:
+    """At whatever step: the relay sees every connection end."""
+    admission = await enrol()
+    relay.mute = True
+    for seconds in (0.001, 0.003, 0.005, 0.01, 0.02, 0.04):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(open_tunnel(admission), seconds)
+    assert await eventually(lambda: relay.connections == 0)
+
+
+async def test_the_relay_may_open_nothing_but_channels_to_stores(relay: FakeRelay, enrol: Enrol) -> None:
+    """No session on the agent's machine, no direct connection, no socket, no agent: all refused, the tunnel stays."""
+    tunnel = await open_tunnel(await enrol())
+    seen = await relay.tunnel(stores=2)
+    kinds = ("session", "direct-tcpip", "direct-streamlocal@openssh.com", "auth-agent@openssh.com", "tun@openssh.com")
+    x11 = (b"x11", String("host"), UInt32(1))
+    for kind in (x11, *((name.encode(),) for name in kinds)):
+        chan: Any = seen.ssh.create_tcp_channel()
+        with pytest.raises(asyncssh.ChannelOpenError):
+            await chan._open(*kind)
+        assert tunnel.standing, kind
+    assert tunnel.standing
+    await tunnel.close()

@@ -1,0 +1,1 @@
+"""What the cloud side promises, room by room."""

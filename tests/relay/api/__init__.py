@@ -1,0 +1,1 @@
+"""What the typed surface promises, over a real database on SQLite."""

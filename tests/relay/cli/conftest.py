@@ -1,0 +1,68 @@
+"""`postern-relay` as a function: words in, exit status and what was printed out."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.cli import main
+
+STORE_KEY = "CANARYSTOREKEYCANARYSTOREKEY0123"
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.status == 0, self.err
+        assert self.err == ""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def run(state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command on an installation of its own."""
+    monkeypatch.setenv("POSTERN_RELAY_STATE_DIR", str(state))
+
+    def command(*words: str, stdin: str = "") -> Ran:
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        try:
+            status = main(list(words))
+        except SystemExit as left:
+            status = int(left.code or 0)
+        return Ran(status, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def relay(run: Run) -> Run:
+    """The same, once `init` has been run."""
+    assert run("init").status == 0
+    return run
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> str:
+    path = tmp_path / "store.key"
+    path.write_text(f"{STORE_KEY}\n")
+    return str(path)
