@@ -72,7 +72,7 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_answer_body", "_buffer", "_dispatcher", "_early", "_interim", "_line", "_over", "_written",
-        "client", "connection", "progress", "request", "request_ended", "retried", "target",
+        "client", "connection", "own", "progress", "request", "request_ended", "retried", "target",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +82,8 @@ class Exchange:
         self.request = request
         self.target = target
         self.connection: Connection | None = None
+        self.own: Connection | None = None
+        """The connection of an exchange that the relay itself began."""
         self.retried = False
         self.request_ended = not request.has_body
         self.progress = now

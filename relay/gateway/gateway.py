@@ -84,6 +84,11 @@ class Gateway:
             return
         self._spawn(exchange, self._begin_slowly(exchange, pool))
 
+    def carry(self, exchange: Exchange, connection: Connection) -> None:
+        """Begin an exchange of the relay's own, which needs no credential; the connection may be saved nowhere."""
+        exchange.own = connection
+        self.begin(exchange)
+
     def again(self, exchange: Exchange) -> None:
         """Send once more, on a new line: the old one died before a byte of an answer."""
         self._spawn(exchange, self._begin_on_new_line(exchange))
@@ -170,6 +175,8 @@ class Gateway:
 
     def _admit(self, exchange: Exchange) -> Connection | None:
         """The connection that the caller may use, or None if something must be looked up. Raises GatewayError."""
+        if exchange.own:
+            return exchange.own
         connection = self._directory.peek_connection(exchange.target.connection)
         if connection is MISSING:
             return None
@@ -184,6 +191,8 @@ class Gateway:
         return connection
 
     async def _look_up(self, exchange: Exchange) -> Connection:
+        if exchange.own:
+            return exchange.own
         connection = await self._directory.connection(exchange.target.connection)
         key, token = credentials(exchange)
         if token:

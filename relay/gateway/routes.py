@@ -48,9 +48,17 @@ class Routes:
         self._routes: dict[Mode, Route] = {Mode.ON_PREMISE: TunnelRoute(registry), Mode.CLOUD: DirectRoute()}
 
     async def open(self, connection: Connection) -> tuple[Stream, LostCode]:
-        stream, lost_code = await self._routes[connection.mode].open(connection)
+        stream, lost_code = await self.reach(connection)
         if connection.store.scheme == "http":
             return stream, lost_code
+        return await self.secure(connection, stream), lost_code
+
+    async def reach(self, connection: Connection) -> tuple[Stream, LostCode]:
+        """A plain stream to the store's port."""
+        return await self._routes[connection.mode].open(connection)
+
+    async def secure(self, connection: Connection, stream: Stream) -> Stream:
+        """TLS over it, verified; a stream that cannot be trusted is closed."""
         secured = TlsStream(stream, connection.store.destination.host, connection.trust)
         try:
             await secured.start()
@@ -60,7 +68,7 @@ class Routes:
         except asyncio.CancelledError:
             stream.abort()
             raise
-        return secured, lost_code
+        return secured
 
 
 class TunnelRoute:

@@ -86,6 +86,7 @@ def test_killed_it_is_back(agent: Agent, relay: Relay, account: Account) -> None
 
 def test_hung_it_is_restarted(agent: Agent) -> None:
     """A stopped process feeds no watchdog: systemd ends it and starts another (with 3 s in place of the unit's 60)."""
+    assert agent.machine.unit(AGENT_UNIT, "WatchdogUSec")["WatchdogUSec"] == "1min"
     with drop_in(agent, "WatchdogSec=3"):
         agent.machine.run("systemctl", "restart", AGENT_UNIT)
         agent.connect()

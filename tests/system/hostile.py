@@ -36,6 +36,7 @@ class Instance:
     key: asyncssh.SSHKey
     certificate: asyncssh.SSHCertificate
     answer: dict[str, Any]
+    signer: Ed25519PrivateKey  # the same key, for enrolments
 
 
 def sign(road: Road, token: str | None, key: Ed25519PrivateKey, **more: Any) -> SignedRequest:
@@ -59,7 +60,7 @@ def enrol(road: Road, entry: Entry, key: Ed25519PrivateKey | None = None) -> Ins
     told = json.loads(answer.body)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     ssh_key, certificate = asyncssh.import_private_key(private), asyncssh.import_certificate(told["certificate"])
-    return Instance(entry, told["instance_id"], ssh_key, certificate, told)
+    return Instance(entry, told["instance_id"], ssh_key, certificate, told, key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
 
 import pytest
 import uvloop
@@ -19,10 +18,8 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    faults: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
     store = Store()
     async with store.listening() as port, Scene(port, store).running() as scene:
         yield scene
     await scene.until(lambda: not scene.held())
-    assert not faults
+    assert not scene.faults

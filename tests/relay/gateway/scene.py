@@ -251,6 +251,8 @@ class Scene:
         self.start_app: AppFactory | None = None
         self.clients: list[Client] = []
         self.port = 0
+        self.faults: list[dict[str, Any]] = []
+        """What the loop had to catch: exceptions in callbacks and tasks that nobody saw."""
         self.put(
             Connection(
                 id=ID,
@@ -305,6 +307,15 @@ class Scene:
             self.gateway.sweep()
             await asyncio.sleep(0)
 
+    async def seconds_until(self, condition: Callable[[], object], *, limit: float = 1000) -> float:
+        """Turn the clock until the condition holds; the seconds that it took. They pass slowly enough for buffers."""
+        began = self.clock()
+        while not condition():
+            assert self.clock() - began < limit
+            await self.pass_time(1)
+            await asyncio.sleep(0.0005)
+        return self.clock() - began
+
     def held(self) -> dict[str, int]:
         """What is still held; empty when every turn, share and task has been given back."""
         pools = self.gateway._pools.values()
@@ -320,6 +331,7 @@ class Scene:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Scene]:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: self.faults.append(context))
         server = await loop.create_server(lambda: Front(self.hall), "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         try:

@@ -139,11 +139,7 @@ async def test_an_upload_that_the_store_does_not_take_is_the_stores_fault(scene:
     sending = asyncio.create_task(send_until_lost(client, HUGE))
     [connection] = await fronts(scene)
     await scene.until(lambda: connection._reading_paused)
-    began = scene.clock()
-    while connection._exchange:
-        assert scene.clock() < began + 600
-        await scene.pass_time(1)
-    assert scene.clock() > began + gateway.PROGRESS_SECONDS
+    assert await scene.seconds_until(lambda: not connection._exchange) > gateway.PROGRESS_SECONDS
     late = await client.answer()
     assert (late.status, late.value("Postern-Error")) == (504, b"store_timeout")
     assert late.value("Postern-Outcome") == b"sent_unknown"
@@ -208,10 +204,7 @@ async def test_a_reader_that_stands_still_is_cut(scene: Scene) -> None:
     client.send(request())
     [connection] = await fronts(scene)
     await scene.until(lambda: connection._writing_paused)
-    await scene.pass_time(60)
-    assert scene.hall.fronts
-    await scene.pass_time(3)
-    await scene.until(lambda: not scene.hall.fronts)
+    assert await scene.seconds_until(lambda: not scene.hall.fronts) > front.STALL_SECONDS
     with pytest.raises(CutError):
         await client.answer()
 
@@ -240,8 +233,7 @@ async def test_a_reader_that_stands_still_behind_its_last_answer_is_cut(scene: S
     client = await scene.client(limit=1024)
     client.send(request("Connection: close"))
     await scene.until(lambda: scene.store.requests)
-    await scene.pass_time(200)
-    await scene.until(lambda: not scene.hall.fronts)
+    assert await scene.seconds_until(lambda: not scene.hall.fronts) > front.STALL_SECONDS
 
 
 async def test_too_many_connections_are_turned_away(scene: Scene) -> None:

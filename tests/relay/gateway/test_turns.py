@@ -422,6 +422,7 @@ async def interleaving(chance: random.Random) -> None:
             while scene.held():  # who closed its side is still answered, so time must pass for a silent store
                 await scene.pass_time(10)
                 await asyncio.sleep(0.001)
+    assert not scene.faults
 
 
 async def step(scene: Scene, chance: random.Random) -> None:
