@@ -14,6 +14,7 @@
 # kept in /etc/postern/agent.token (0600), the settings in /etc/postern/agent.toml, the program in /opt/postern.
 # PYTHON names another python3 than the one in the path; 3.11 is the oldest that will do.
 # Exit status: 0 done, 1 failed, 2 wrong usage.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # whoever calls it with sh
 set -euo pipefail
 
 SOURCE=$(dirname "$(readlink -f "$0")")/..

@@ -7,22 +7,18 @@ database, a turn, a tunnel, a new channel) becomes a task.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
-from urllib.parse import unquote_to_bytes
 
 import structlog
 
+from relay.gateway.credentials import judge_key, judge_token, presented
 from relay.gateway.errors import GatewayError
 from relay.gateway.exchange import Exchange
 from relay.gateway.pool import Pool, StoreLine
 from relay.gateway.routes import Route
-from relay.records import MISSING, Caller, Connection, KeyPlace, Missing, Scope
+from relay.records import MISSING, Caller, Connection, Missing
 
 log = structlog.get_logger()
 
@@ -77,7 +73,7 @@ class Gateway:
                     self._entered[exchange] = pool
                     line = pool.take(retryable=exchange.retryable)
                     if line:
-                        line.begin(exchange, store_head(exchange, connection))
+                        line.begin(exchange, pool.asking.head(exchange))
                         return
         except GatewayError as error:
             exchange.fail(error)
@@ -151,7 +147,7 @@ class Gateway:
             await self._look_again(exchange)
         line = pool.take(retryable=exchange.retryable) if exchange in self._entered else None
         if line:
-            line.begin(exchange, store_head(exchange, pool.connection))
+            line.begin(exchange, pool.asking.head(exchange))
         else:
             await self._begin_on_new_line(exchange)
 
@@ -171,7 +167,7 @@ class Gateway:
         if line.closing:
             raise GatewayError(line.lost_code)
         exchange.progress = self.clock()
-        line.begin(exchange, store_head(exchange, pool.connection))
+        line.begin(exchange, pool.asking.head(exchange))
 
     def _admit(self, exchange: Exchange) -> Connection | None:
         """The connection that the caller may use, or None if something must be looked up. Raises GatewayError."""
@@ -180,26 +176,22 @@ class Gateway:
         connection = self._directory.peek_connection(exchange.target.connection)
         if connection is MISSING:
             return None
-        key, token = credentials(exchange)
+        key, token = presented(exchange)
         if token:
             caller = self._directory.peek_caller(token)
             if caller is MISSING:
                 return None
             return judge_token(exchange, connection, caller)
-        if connection is None or not key or not _opens(connection, key):
-            raise GatewayError("unauthenticated")
-        return connection
+        return judge_key(connection, key)
 
     async def _look_up(self, exchange: Exchange) -> Connection:
         if exchange.own:
             return exchange.own
         connection = await self._directory.connection(exchange.target.connection)
-        key, token = credentials(exchange)
+        key, token = presented(exchange)
         if token:
             return judge_token(exchange, connection, await self._directory.caller(token))
-        if connection is None or not key or not _opens(connection, key):
-            raise GatewayError("unauthenticated")
-        return connection
+        return judge_key(connection, key)
 
     async def _look_again(self, exchange: Exchange) -> None:
         """After a wait: raises GatewayError unless the caller may still do this, and the connection is what it was."""
@@ -223,64 +215,3 @@ class Gateway:
             pool.retire()
         pool = self._pools[connection.id] = Pool(connection, self.clock)
         return pool
-
-
-def credentials(exchange: Exchange) -> tuple[str, str]:
-    """The caller's credential as digests: (of an access key, of an API token), one of them empty.
-
-    As with PrestaShop, Basic wins over `ws_key` where both are there, and the key is Basic's user.
-    """
-    header = exchange.request.fields.authorization
-    scheme, _, rest = (header or b"").partition(b" ")
-    if scheme.lower() == b"bearer":
-        return "", _digest(rest.strip(b" "))
-    if scheme.lower() == b"basic":
-        return _digest(_basic_user(rest.strip(b" "))), ""
-    return _digest(unquote_to_bytes(exchange.target.ws_key or b"")), ""
-
-
-def judge_token(exchange: Exchange, connection: Connection | None, caller: Caller | None) -> Connection:
-    """What an API token may do here. Another account's connection answers exactly as an unknown one."""
-    if caller is None:
-        raise GatewayError("unauthenticated")
-    if connection is None or (caller.account != connection.account and caller.scope is not Scope.OPERATE):
-        raise GatewayError("not_found")
-    reads = exchange.request.method in {b"GET", b"HEAD"} and exchange.target.only_reads
-    if not caller.scope.allows(Scope.READ if reads else Scope.FORWARD):
-        raise GatewayError("forbidden", "reading needs the scope `read`, everything else `forward`")
-    return connection
-
-
-def store_head(exchange: Exchange, connection: Connection) -> bytes:
-    """The request as the store gets it: its own Host, its own key, and none of what stops at this hop."""
-    request, target = exchange.request, exchange.target
-    key = connection.api_key.get_secret_value().encode("ascii")
-    path = connection.store.base_path.encode("ascii") + target.path
-    lines = [b"%s %s HTTP/1.1\r\nHost: %s\r\n"]
-    if connection.key_place is KeyPlace.BASIC:
-        lines.append(b"Authorization: Basic " + base64.b64encode(key + b":") + b"\r\n")
-    else:
-        path += (b"&" if b"?" in path else b"?") + b"ws_key=" + key
-    lines[0] %= (request.method, path, connection.store.host_header.encode("ascii"))
-    lines.append(request.fields.forwarded)
-    if request.fields.chunked:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    elif request.fields.length or request.method in {b"POST", b"PUT", b"PATCH"}:
-        lines.append(b"Content-Length: %d\r\n" % request.fields.length)
-    lines.append(b"\r\n")
-    return b"".join(lines)
-
-
-def _opens(connection: Connection, digest: str) -> bool:
-    return any(hmac.compare_digest(digest, stored) for _, stored in connection.access_keys)
-
-
-def _digest(credential: bytes) -> str:
-    return hashlib.sha256(credential).hexdigest() if credential else ""
-
-
-def _basic_user(encoded: bytes) -> bytes:
-    try:
-        return base64.b64decode(encoded, validate=True).partition(b":")[0]
-    except (binascii.Error, ValueError):
-        return b""

@@ -5,6 +5,7 @@ Parsing is pure, so equal header blocks, which every connector sends again and a
 
 from __future__ import annotations
 
+import enum
 import functools
 import re
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
 """Fields that end at the next hop (RFC 9110 §7.6.1)."""
+_OPTIONS = frozenset({b"close", b"keep-alive"})
+"""Connection options that nominate no field that is passed on."""
 _CLAIMS_OF_OTHERS = frozenset(
     {b"forwarded", b"x-real-ip", b"client-ip", b"proxy", b"http2-settings", b"proxy-authorization"}
 )
@@ -82,7 +85,7 @@ class RequestFields:
     """Whether the answer is to be JSON; None where no field says it, so that the query may (PrestaShop's order)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestHead:
     method: bytes
     target: bytes = field(repr=False)
@@ -99,7 +102,7 @@ class RequestHead:
         return not self.fields.close and (self.minor == 1 or self.fields.keep_alive)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AnswerHead:
     """A store's answer. `length` is None where nothing says how long the body is."""
 
@@ -142,23 +145,47 @@ def read_answer(head: bytes) -> AnswerHead:
     framing = _Framing()
     passed = []
     for line, name, value in pairs:
-        lower = name.lower()
-        if lower in _OURS_TO_SET:
+        kind = _remembered_kind(name)
+        if kind is _Kind.PASSED:
+            passed.append(line)
+        elif kind is _Kind.FRAMING:
+            lower = name.lower()
             framing.take(lower, value)
             if lower == b"content-length":
-                passed.append((lower, line))
-        elif lower not in _ACTS_ON_OUR_ORIGIN and not lower.startswith(b"postern-"):
-            passed.append((lower, line))
+                passed.append(line)
     framing.judge()
     if framing.chunked and minor == b"0":
         raise MalformedError("Transfer-Encoding in an HTTP/1.0 answer")
     nominated = framing.nominated
     if nominated & _FRAMING:
         raise MalformedError("Connection names a field that must reach its end (RFC 9110 §7.6.1)")
-    kept = b"".join([line for name, line in passed if name not in nominated] if nominated else [p[1] for p in passed])
+    kept = b"".join(passed if nominated <= _OPTIONS else [line for line in passed if _name(line) not in nominated])
     close = b"close" in nominated or (minor == b"0" and b"keep-alive" not in nominated)
     length = framing.length if framing.has_length else None
     return AnswerHead(int(status), int(minor), reason or b"", kept, length, framing.chunked, close)
+
+
+class _Kind(enum.Enum):
+    """What becomes of an answer's field."""
+
+    PASSED = enum.auto()
+    FRAMING = enum.auto()
+    TAKEN_OUT = enum.auto()
+
+
+def _kind(name: bytes) -> _Kind:
+    lower = name.lower()
+    if lower in _OURS_TO_SET:
+        return _Kind.FRAMING
+    ours = lower in _ACTS_ON_OUR_ORIGIN or lower.startswith(b"postern-")
+    return _Kind.TAKEN_OUT if ours else _Kind.PASSED
+
+
+_remembered_kind = functools.lru_cache(maxsize=1024)(_kind)
+
+
+def _name(line: bytes) -> bytes:
+    return line.partition(b":")[0].lower()
 
 
 class _Framing:

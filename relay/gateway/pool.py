@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from agent.wire.stream import Stream
+from relay.gateway.asking import Asking
 from relay.gateway.errors import GatewayError
 from relay.gateway.exchange import Exchange
 from relay.records import Connection
@@ -106,6 +107,7 @@ class Pool:
 
     def __init__(self, connection: Connection, clock: Callable[[], float]) -> None:
         self.connection = connection
+        self.asking = Asking(connection)
         self.clock = clock
         self.active = 0
         self.retired = False

@@ -67,7 +67,7 @@ class Answer:
 
 
 class Relay:
-    """A machine in the cloud: the relay's unit, and nginx as in deploy/proxies before it."""
+    """A machine in the cloud: the relay's unit, and nginx as in deploy/examples before it."""
 
     def __init__(self, ground: Path) -> None:
         self.machine = Machine("relay", f"{PREFIX}cloud")
@@ -95,7 +95,7 @@ class Relay:
         machine.write("/etc/postern/tls/fullchain.pem", self.certificate.chain)
         machine.write("/etc/postern/tls/privkey.pem", self.certificate.key, mode=0o600)
         machine.write(CA, self.certificate.ca)
-        machine.write("/etc/nginx/conf.d/postern.conf", _example("proxies/nginx.conf"))
+        machine.write("/etc/nginx/conf.d/postern.conf", _example("examples/nginx.conf"))
         machine.run("rm", "/etc/nginx/sites-enabled/default")
         machine.run("systemctl", "unmask", "--quiet", "nginx")
         machine.run("systemctl", "enable", "--quiet", "--now", "nginx")

@@ -46,5 +46,5 @@ def test_the_relay_gets_settings_that_exist_and_no_rights(composed: Any) -> None
 
 def test_the_proxy_is_told_what_its_file_asks(composed: Any) -> None:
     """The names that the Caddyfile reads from the environment are those that the service sets."""
-    asked = set(re.findall(r"\{\$(\w+)[:}]", (ROOT / "deploy/proxies/Caddyfile").read_text()))
+    asked = set(re.findall(r"\{\$(\w+)[:}]", (ROOT / "deploy/examples/Caddyfile").read_text()))
     assert asked == set(composed["services"]["proxy"]["environment"])

@@ -1,4 +1,4 @@
-"""The reverse-proxy examples of deploy/proxies: what real proxies do to what passes through them."""
+"""The reverse-proxy examples of deploy/examples: what real proxies do to what passes through them."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def proxy(request: pytest.FixtureRequest, machine: Machine) -> Iterator[tuple[Ma
     """The machine with one of the proxies serving 443, configured by the example but for the host's name."""
     name = str(request.param)
     if name == "nginx":
-        configuration = (ROOT / "deploy/proxies/nginx.conf").read_text().replace("relay.example.com", HOST)
+        configuration = (ROOT / "deploy/examples/nginx.conf").read_text().replace("relay.example.com", HOST)
         machine.write("/etc/nginx/conf.d/postern.conf", configuration)
         machine.run("sed", "-i", "s/^worker_processes .*/worker_processes 1;/", "/etc/nginx/nginx.conf")
         machine.run("nginx", "-t")
     else:
         files = "tls /etc/postern/tls/fullchain.pem /etc/postern/tls/privkey.pem"  # there is no authority to ask here
         first = "{$RELAY_HOST:relay.example.com} {"
-        configuration = (ROOT / "deploy/proxies/Caddyfile").read_text()
+        configuration = (ROOT / "deploy/examples/Caddyfile").read_text()
         assert first in configuration
         machine.write("/etc/caddy/Caddyfile", configuration.replace(first, f"{HOST} {{\n\t{files}"))
     machine.run("systemctl", "unmask", "--quiet", name)

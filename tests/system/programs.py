@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -51,6 +52,12 @@ def free_ports(count: int) -> list[int]:
         for sock in sockets:
             sock.bind((HOST, 0))
         return [int(sock.getsockname()[1]) for sock in sockets]
+
+
+def allow_cores() -> None:
+    """Before exec: if a program may not dump core, then because it has forbidden that itself."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 
 
 def obey_permissions() -> None:
@@ -109,6 +116,7 @@ class Program:
                 cwd=ROOT,
                 env=environment(**more),
                 start_new_session=True,
+                preexec_fn=allow_cores,  # noqa: PLW1509 - setrlimit only
             )
 
     @property

@@ -1,0 +1,39 @@
+"""The request as the store gets it: its own Host, its own key, and none of what stops at the relay."""
+
+from __future__ import annotations
+
+import base64
+
+from relay.gateway.exchange import Exchange
+from relay.records import Connection, KeyPlace
+
+_WITH_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
+"""Methods whose empty body is said to be empty (RFC 9110 §8.6)."""
+
+
+class Asking:
+    """What all requests of one connection have in common, made once."""
+
+    __slots__ = ("_base", "_opening", "_ws_key")
+
+    def __init__(self, connection: Connection) -> None:
+        key = connection.api_key.get_secret_value().encode("ascii")
+        opening = b" HTTP/1.1\r\nHost: %s\r\n" % connection.store.host_header.encode("ascii")
+        basic = connection.key_place is KeyPlace.BASIC
+        if basic:
+            opening += b"Authorization: Basic %s\r\n" % base64.b64encode(key + b":")
+        self._base = connection.store.base_path.encode("ascii")
+        self._opening = opening
+        self._ws_key = b"" if basic else b"ws_key=" + key
+
+    def head(self, exchange: Exchange) -> bytes:
+        request, path = exchange.request, exchange.target.path
+        if self._ws_key:
+            path += (b"&" if b"?" in path else b"?") + self._ws_key
+        fields = request.fields
+        framing = b"\r\n"
+        if fields.chunked:
+            framing = b"Transfer-Encoding: chunked\r\n\r\n"
+        elif fields.length or request.method in _WITH_LENGTH:
+            framing = b"Content-Length: %d\r\n\r\n" % fields.length
+        return b"".join((request.method, b" ", self._base, path, self._opening, fields.forwarded, framing))
