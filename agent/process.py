@@ -16,6 +16,7 @@ from agent.failure import DONE, FAILED, AgentError
 from agent.settings import Settings
 from agent.supervisor import Supervisor
 from agent.wire.logs import set_up
+from agent.wire.memory import keep_heap
 
 log = structlog.get_logger()
 
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 def run(flags: Mapping[str, Any], config: Path | None) -> int:
     """Be the agent until told to stop. Raises AgentError with the sentence that ends it."""
     set_up()
+    keep_heap()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold the instance's key
     load = partial(Settings.load, dict(flags), config)
     settings = load()

@@ -229,7 +229,7 @@ class Supervisor:
         log.info("left")
 
     async def _wait_for(self, tunnels: list[Tunnel]) -> None:
-        done = asyncio.gather(*(tunnel.done() for tunnel in tunnels))
+        done = asyncio.ensure_future(_all_done(tunnels))
         hurry = asyncio.ensure_future(self._hurry.wait())
         either: set[asyncio.Future[Any]] = {done, hurry}
         await asyncio.wait(either, timeout=GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -250,6 +250,11 @@ class Supervisor:
     def _begin(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
         self._loops[name] = asyncio.create_task(loop, name=name)
         self._board.changed()
+
+
+async def _all_done(tunnels: list[Tunnel]) -> None:
+    for tunnel in tunnels:
+        await tunnel.done()
 
 
 def _address(store: Any) -> str:

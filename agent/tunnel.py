@@ -41,10 +41,10 @@ class TunnelError(Exception):
 
 
 class LoginRefusedError(TunnelError):
-    """The relay does not take this certificate: a new one is needed."""
+    """The relay does not take this certificate, or nothing under it: a new one is needed."""
 
-    def __init__(self) -> None:
-        super().__init__("the relay does not take this instance's certificate; asking for a new one", refused=True)
+    def __init__(self, what: str = "the relay does not take this instance's certificate") -> None:
+        super().__init__(f"{what}; asking for a new one", refused=True)
 
 
 class Tunnel:
@@ -137,7 +137,7 @@ class Tunnel:
             raise TunnelError(f"the connection broke while publishing the stores: {printable(str(error))}") from None
         self.published = tuple(store for store, ok in zip(stores, granted, strict=True) if ok)
         if not self.published:
-            raise TunnelError("the relay refused to publish any of the stores", refused=True)
+            raise LoginRefusedError("the relay takes this certificate, but none of the stores")
 
     async def _publish_one(self, store: Store) -> bool:
         name, factory = store.destination, self._forwarder.factory(store)

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 import structlog
 import uvloop
 
 from agent.wire.enrolment import Endpoint
 from agent.wire.logs import set_up
+from agent.wire.memory import keep_heap
 from agent.wire.systemd import Notifier
+from relay.api.connection_tests import agents_of
 from relay.api.parts import Parts
 from relay.api.surface import build
-from relay.database import authorities, instances
+from relay.database import authorities, instances, uses
 from relay.database.directory import Directory
 from relay.database.engine import Database
-from relay.database.errors import DatabaseUnavailable
+from relay.database.errors import DatabaseError, DatabaseUnavailable
 from relay.database.files import serving
 from relay.database.records import Actor
 from relay.database.setup import prepare
 from relay.gateway.asgi import Asgi, AsgiRequest
+from relay.gateway.direct import DirectRoute
 from relay.gateway.front import Front, Hall
 from relay.gateway.gateway import DirectoryUnavailableError, Gateway
 from relay.gateway.routes import Routes
+from relay.prestashop.connection_test import ConnectionTest
 from relay.records import Caller, Change, Connection
 from relay.settings import Address, Settings
 from relay.tunnels.admission import Admission
@@ -46,12 +52,14 @@ BACKLOG = 4096
 GRACE_SECONDS = 30.0
 """For requests under way, when the relay is told to stop."""
 SEEN_SECONDS = 60.0
-"""How often the database is told which instances are here."""
+"""How often the database is told which instances are here, and which credentials were used."""
 
 
 def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the exit status. Raises DatabaseError, which says what cannot be mended."""
     set_up()
+    keep_heap()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold every store's key
     try:
         with serving(settings.database_place):
             return uvloop.run(_serve(settings))
@@ -92,7 +100,8 @@ class Relay:
         self._directory = _Remembered(database, clock=loop.time)
         self._registry = Registry(loop.time)
         self._admission = Admission(loop.time)
-        self._gateway = Gateway(self._directory, Routes(self._registry), loop.time)
+        self._routes = Routes(self._registry, DirectRoute(own_names=frozenset({_host(settings.url())})))
+        self._gateway = Gateway(self._directory, self._routes, loop.time)
         self._http = _bind(settings.http)
         self._ssh = _bind(settings.ssh)
         self._server: asyncio.Server | None = None
@@ -126,6 +135,7 @@ class Relay:
             async with asyncio.timeout(GRACE_SECONDS):
                 await self._hall.emptied()
         self._registry.cut(lambda _tunnel: True)
+        await self._tell_what_was_used()
 
     def _endpoint(self) -> Endpoint:
         address = self._settings.ssh_address(_port(self._ssh))
@@ -137,12 +147,14 @@ class Relay:
             directory=self._directory,
             registry=self._registry,
             authority=self._authority,
+            connection_test=ConnectionTest(self._gateway, self._routes, self._registry, agents_of(self._database)),
             public_url=url,
             endpoints=[endpoint],
             ready=self._ready,
             version=version("postern"),
             clock=time.time,
             node=NODE,
+            used=self._gateway.used,
         )
 
     async def _ready(self) -> Mapping[str, str]:
@@ -179,9 +191,17 @@ class Relay:
         while True:
             await asyncio.sleep(SEEN_SECONDS)
             here = {tunnel.identity.instance: self._database.now() for tunnel in self._registry}
-            with contextlib.suppress(DatabaseUnavailable):
-                if here:
-                    await instances.seen(self._database, here)
+            with contextlib.suppress(DatabaseError):
+                await instances.seen(self._database, here)
+            await self._tell_what_was_used()
+
+    async def _tell_what_was_used(self) -> None:
+        used = frozenset(self._gateway.used)
+        self._gateway.used.clear()
+        try:
+            await uses.note(self._database, used, self._database.now())
+        except DatabaseError:
+            self._gateway.used.update(used)
 
 
 class _Remembered(Directory):
@@ -226,6 +246,10 @@ def _port(sock: socket.socket) -> int:
 def _name(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
     return str(Address(host, port))
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def _names(identity: Identity) -> tuple[str, str, str]:

@@ -91,6 +91,8 @@ class Connection:
     """Pairs of id (`key_…`) and SHA-256 (hex) of those that are valid."""
     concurrency: int = 64
     """Ceiling of requests at the store at once."""
+    answer_timeout: int = 300
+    """Seconds without a byte from the store, before its answer or within it, after which it has failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ import asyncssh
 import structlog
 
 from agent.wire.carrier import Carrier
-from agent.wire.limits import BULK_WINDOW_BYTES, WINDOW_BYTES
+from agent.wire.limits import WINDOW_BYTES
 from agent.wire.stream import Receiver
+from agent.wire.window import Window
 
 log = structlog.get_logger()
 
@@ -23,7 +24,6 @@ class Channel(asyncssh.SSHTCPSession[bytes]):
     def __init__(self) -> None:
         self._receiver: Receiver | None = None
         self._bulk_bytes = 0
-        self._bulk_window = False
         self._window_full = False
         self._carrier_full = False
         self._lost = False
@@ -58,19 +58,15 @@ class Channel(asyncssh.SSHTCPSession[bytes]):
     def is_closing(self) -> bool:
         return self._lost or self._chan.is_closing()
 
-    def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
+    def connection_made(self, chan: Any) -> None:
         self._chan: Any = chan
-        self._carrier = Carrier.of(chan.get_connection())  # type: ignore[arg-type]  # a client's or a server's
+        self._window = Window(chan)
+        self._chan._deliver_data = self._deliver  # noqa: SLF001 - asyncssh's own grants without bound, see window.py
+        self._carrier = Carrier.of(chan.get_connection())
         self._carrier.add(self)
         self._carrier_full = self._carrier.full
         if self._receiver is None:
             chan.pause_reading()
-
-    def data_received(self, data: bytes, _datatype: int | None = None) -> None:
-        if not self._bulk_window:
-            self._count_towards_bulk(len(data))
-        if self._receiver:
-            self._tell(self._receiver.data_received, data)
 
     def eof_received(self) -> bool:
         if self._receiver:
@@ -94,6 +90,13 @@ class Channel(asyncssh.SSHTCPSession[bytes]):
         """Hear from the carrier whether the tunnel's own connection is full."""
         self._press(window=self._window_full, carrier=full)
 
+    def _deliver(self, data: bytes, _datatype: int | None) -> None:
+        if not self._window.bulk:
+            self._count_towards_bulk(len(data))
+        self._window.take(len(data))
+        if self._receiver:
+            self._tell(self._receiver.data_received, data)
+
     def _press(self, *, window: bool, carrier: bool) -> None:
         before, after = self._window_full or self._carrier_full, window or carrier
         self._window_full, self._carrier_full = window, carrier
@@ -105,15 +108,13 @@ class Channel(asyncssh.SSHTCPSession[bytes]):
         self._bulk_bytes += size
         if self._bulk_bytes >= 2 * WINDOW_BYTES and self._carrier.bulk_windows:
             self._carrier.bulk_windows -= 1
-            self._bulk_window = True
-            self._chan._init_recv_window = BULK_WINDOW_BYTES  # noqa: SLF001 - no public call; the next adjust grants it
+            self._window.bulk = True
 
     def _give_back_bulk_window(self) -> None:
         self._bulk_bytes = 0
-        if self._bulk_window:
+        if self._window.bulk:
             self._carrier.bulk_windows += 1
-            self._bulk_window = False
-            self._chan._init_recv_window = WINDOW_BYTES  # noqa: SLF001 - what is granted is used up, then no more
+            self._window.bulk = False
 
     def _tell(self, call: Any, *args: Any) -> None:
         try:

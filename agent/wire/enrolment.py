@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
@@ -37,6 +38,7 @@ PATH = "/v1/agent/enrolment"
 TIME, NONCE = "Postern-Time", "Postern-Nonce"
 INSTANCE_SIGNATURE, TOKEN, TOKEN_SIGNATURE = "Postern-Instance-Signature", "Postern-Token", "Postern-Token-Signature"
 
+_PRINTABLE = re.compile(r"[\x21-\x7e]*")
 Line = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
@@ -119,8 +121,13 @@ def relay_url(text: str) -> str:
 
     Plain `http://` is taken for loopback addresses only.
     """
-    url = urlsplit(text.strip())
-    if url.scheme not in {"http", "https"} or not url.hostname or "@" in url.netloc or url.query or url.fragment:
+    text = text.strip()
+    if "@" in text:
+        raise ValueError("a relay's address has no user name or password in it")
+    if not _PRINTABLE.fullmatch(text):
+        raise ValueError("a relay's address has no blanks or other special characters in it")
+    url = urlsplit(text)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
         raise ValueError(f"{text[:80]!r} should read like https://relay.example.com")
     if url.scheme == "http" and not _loopback(url.hostname):
         raise ValueError("plain http:// is taken only for loopback addresses: use https://")

@@ -19,7 +19,9 @@ PACKET_BYTES = 128 * 1024
 WINDOW_BYTES = 512 * 1024
 """Receive window of a new channel: what a stalled reader can cost the other end's sender."""
 BULK_WINDOW_BYTES = 4 * 1024 * 1024
-"""Receive window of a channel that proved to carry bulk: 80 MB/s at a round trip of 50 ms."""
+"""Receive window of a channel that proved to carry bulk: what 80 MB/s need at a round trip of 50 ms."""
+GRANT_BYTES = 256 * 1024
+"""How much a reader has taken when the sender is told so."""
 BULK_WINDOWS_PER_TUNNEL = 8
 """Channels of one tunnel that may hold a bulk window at once."""
 TRANSPORT_HIGH_WATER_BYTES = 1024 * 1024

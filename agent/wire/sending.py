@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 JOINED_BYTES = 64 * 1024
 """What has been gathered beyond this is written at once: joining copies, and large writes gain nothing by it."""
+GOODBYE_SECONDS = 1.0
+"""How long the last bytes of a connection may take."""
 _RANDOM_BYTES = 16 * 1024
 _DATA = bytes((MSG_CHANNEL_DATA,))
 
@@ -31,6 +33,7 @@ class JoinedWrites:
         self._parts: list[bytes] = []
         self._size = 0
         self._call_soon = asyncio.get_running_loop().call_soon
+        self._call_later = asyncio.get_running_loop().call_later
         self.get_extra_info = below.get_extra_info
         self.is_closing = below.is_closing
 
@@ -47,8 +50,10 @@ class JoinedWrites:
         self._below.close()
 
     def abort(self) -> None:
+        """Close, and soon without regard to what is unsent: SSH's goodbye is written just before asyncssh aborts."""
         self._flush()
-        self._below.abort()
+        self._below.close()
+        self._call_later(GOODBYE_SECONDS, self._below.abort)
 
     def _flush(self) -> None:
         if self._parts:

@@ -81,6 +81,7 @@ async def authenticate(parts: Parts, request: Request) -> Caller:
         challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
         detail = "the API token is mistyped, unknown, revoked or expired"
         raise ProblemError("unauthenticated", detail, headers=challenge)
+    parts.used.add(digest or "")
     return caller
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, SecretStr
 
 from relay.api.answers import ShownOnce
-from relay.api.shapes import Form, Name, OwnerNamed, Patch, Time, absent
-from relay.database.connection_form import CA_CHARACTERS, CONCURRENCY, CONCURRENCY_MOST, ConnectionForm, ConnectionPatch
+from relay.api.shapes import Form, LastUse, Name, OwnerNamed, Patch, Time, absent
+from relay.database.connection_form import (
+    ANSWER_TIMEOUT,
+    ANSWER_TIMEOUT_MOST,
+    CA_CHARACTERS,
+    CONCURRENCY,
+    CONCURRENCY_MOST,
+    ConnectionForm,
+    ConnectionPatch,
+)
 from relay.database.records import AccessKeyRecord, ConnectionRecord, NewAccessKey, NewConnection
 from relay.records import KeyPlace, Mode, Trust
 
@@ -20,7 +29,8 @@ StoreAddress = Annotated[
     str,
     Field(
         max_length=2000,
-        description="The store's address as its agent publishes it, with the shop's path if it has one.",
+        description="The store's address as its agent publishes it, with the shop's path if it has one. Also as it is "
+        "copied from a browser: what was made of it is said in `understood`.",
         examples=["http://shop.lan/prestashop"],
     ),
 ]
@@ -28,6 +38,23 @@ StoreKey = Annotated[
     SecretStr, Field(max_length=400, description="The store's webservice key, 32 characters. Never shown again.")
 ]
 Concurrency = Annotated[int, Field(ge=1, le=CONCURRENCY_MOST, description="Most requests at the store at once.")]
+AnswerTimeout = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=ANSWER_TIMEOUT_MOST,
+        description="Seconds without a byte from the store, before its answer or within it, after which the request "
+        "ends with `store_timeout`.",
+    ),
+]
+Understood = Annotated[
+    list[str],
+    Field(
+        default_factory=list,
+        description="If `store_url` was not taken as it was written: sentences about what was made of it.",
+        examples=[["taken as http://shop.lan", "/api and what follows it is left out: the relay adds it"]],
+    ),
+]
 
 
 class TrustShape(Form):
@@ -55,6 +82,7 @@ class ConnectionCreation(Form):
     key_place: KeyPlace = KeyPlace.BASIC
     trust: TrustShape = TrustShape()
     concurrency: Concurrency = CONCURRENCY
+    answer_timeout: AnswerTimeout = ANSWER_TIMEOUT
     account: OwnerNamed = None
 
     @property
@@ -68,6 +96,7 @@ class ConnectionCreation(Form):
             key_place=self.key_place,
             trust=self.trust.record,
             concurrency=self.concurrency,
+            answer_timeout=self.answer_timeout,
         )
 
 
@@ -82,6 +111,7 @@ class ConnectionChange(Patch):
     key_place: KeyPlace = absent()
     trust: TrustShape = absent()
     concurrency: Concurrency = absent()
+    answer_timeout: AnswerTimeout = absent()
 
     @property
     def patch(self) -> ConnectionPatch:
@@ -96,10 +126,11 @@ class AccessKey(BaseModel):
 
     id: Annotated[str, Field(examples=["key_m2n3p4q5r6s7t2u3"])]
     created_at: Time
+    last_used_at: LastUse
 
     @classmethod
     def of(cls, record: AccessKeyRecord) -> Self:
-        return cls(id=record.id, created_at=record.created_at)
+        return cls(id=record.id, created_at=record.created_at, last_used_at=record.last_used_at)
 
 
 class AccessKeyCreated(AccessKey):
@@ -120,9 +151,14 @@ class Connection(BaseModel):
     agent: AgentChosen
     store_url: StoreAddress
     key_set_at: Annotated[Time, Field(description="When the store's key was given. Unix seconds.")]
+    key_checked_at: Annotated[
+        Time | None, Field(description="When a connection test last tried the key; null: not since it was given.")
+    ]
+    key_works: Annotated[bool | None, Field(description="Whether the store took it then.")]
     key_place: KeyPlace
     trust: TrustShape
     concurrency: Concurrency
+    answer_timeout: AnswerTimeout
     access_keys: Annotated[list[AccessKey], Field(description="Those that are valid: at most two.")]
     url: Annotated[
         str,
@@ -139,12 +175,20 @@ class Connection(BaseModel):
         return cls(**_members(record, public_url))
 
 
-class ConnectionCreated(Connection):
+class ConnectionChanged(Connection):
+    understood: Understood
+
+    @classmethod
+    def of_changed(cls, record: ConnectionRecord, public_url: str, understood: Sequence[str]) -> Self:
+        return cls(**_members(record, public_url), understood=list(understood))
+
+
+class ConnectionCreated(ConnectionChanged):
     access_key: Annotated[ShownOnce, Field(description="Shown once. 32 characters, as stock PrestaShop clients want.")]
 
     @classmethod
-    def of_new(cls, new: NewConnection, public_url: str) -> Self:
-        return cls(**_members(new.connection, public_url), access_key=new.access_key)
+    def of_new(cls, new: NewConnection, public_url: str, understood: Sequence[str]) -> Self:
+        return cls(**_members(new.connection, public_url), understood=list(understood), access_key=new.access_key)
 
 
 def _members(record: ConnectionRecord, public_url: str) -> dict[str, Any]:
@@ -156,9 +200,12 @@ def _members(record: ConnectionRecord, public_url: str) -> dict[str, Any]:
         "agent": record.agent,
         "store_url": record.store_url,
         "key_set_at": record.key_set_at,
+        "key_checked_at": record.key_checked_at,
+        "key_works": record.key_works,
         "key_place": record.key_place,
         "trust": TrustShape(ca_pem=record.trust.ca_pem, pinned_spki_sha256=record.trust.pinned_spki_sha256),
         "concurrency": record.concurrency,
+        "answer_timeout": record.answer_timeout,
         "access_keys": [AccessKey.of(key) for key in record.access_keys],
         "url": f"{public_url}/to/{record.id}",
         "created_at": record.created_at,

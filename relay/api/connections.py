@@ -10,6 +10,7 @@ from relay.api.connection_shapes import (
     AccessKeyCreated,
     Connection,
     ConnectionChange,
+    ConnectionChanged,
     ConnectionCreated,
     ConnectionCreation,
 )
@@ -22,6 +23,7 @@ from relay.database import access_keys, connections
 from relay.database.errors import NotFound
 from relay.database.names import is_id
 from relay.database.records import ConnectionRecord
+from relay.database.store_url import understand
 
 router = account_router("/v1/connections", "connections")
 
@@ -45,12 +47,15 @@ async def list_connections(
 async def create_connection(
     parts: Serving, database: Creating, asking: ManageCaller, form: ConnectionCreation, response: Response
 ) -> ConnectionCreated:
-    """Neither agent nor store need be online. The access key is shown in this answer and never again."""
+    """Neither agent nor store need be online. The access key is shown in this answer and never again.
+
+    `store_url` is taken as people paste it: from the back office, with `/api`, without `https://`.
+    """
     account = await owner(parts, asking, form.account)
     new = await connections.create(database, account, form.form, by=asking.by)
     response.headers["ETag"] = etag(new.connection)
     response.headers["Location"] = f"/v1/connections/{new.connection.id}"
-    return ConnectionCreated.of_new(new, parts.public_url)
+    return ConnectionCreated.of_new(new, parts.public_url, understand(form.store_url).notes)
 
 
 @router.get("/{connection}", summary="Show a connection", responses=SHOWN | refusals("not_found"))
@@ -73,14 +78,15 @@ async def update_connection(
     form: ConnectionChange,
     response: Response,
     if_match: IfMatch = None,
-) -> Connection:
+) -> ConnectionChanged:
     """Another `store_url`, `mode` or `agent` needs `api_key` again."""
     record = await connections.update(
         parts.database, asking.sees, connection, form.patch, by=asking.by, expect=matching(if_match)
     )
     parts.directory.wake()
     response.headers["ETag"] = etag(record)
-    return Connection.of(record, parts.public_url)
+    notes = understand(form.store_url).notes if "store_url" in form.model_fields_set else ()
+    return ConnectionChanged.of_changed(record, parts.public_url, notes)
 
 
 @router.delete(

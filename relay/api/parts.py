@@ -13,6 +13,7 @@ from agent.wire.enrolment import Endpoint
 from relay.api.shares import Shares
 from relay.database.directory import Directory
 from relay.database.engine import Database
+from relay.prestashop.connection_test import ConnectionTest
 from relay.tunnels.authority import Authority
 from relay.tunnels.registry import Registry
 
@@ -28,6 +29,7 @@ class Parts:
     directory: Directory
     registry: Registry
     authority: Authority
+    connection_test: ConnectionTest
     public_url: str
     endpoints: list[Endpoint]
     ready: Readiness
@@ -38,10 +40,16 @@ class Parts:
     node: str = "local"
     tunnels: int = 1
     """How many tunnels an instance is told to keep."""
+    used: set[str] = field(default_factory=set)
+    """Digests of the credentials that were accepted, until somebody writes them down and clears the set."""
     callers: Shares = field(default_factory=lambda: Shares(in_all=256, each=32))
     """Requests under way by account: each may hold a body of 1 MiB and waits for the database."""
     enrolments: Shares = field(default_factory=lambda: Shares(in_all=64, each=8))
     """Enrolments under way by source address; whoever sends one has proved nothing yet."""
+    tests: Shares = field(default_factory=lambda: Shares(in_all=32, each=4))
+    """Connection tests under way by account: each may keep a store busy for a minute."""
+    tested: Shares = field(default_factory=lambda: Shares(in_all=32, each=1))
+    """The same by connection."""
 
 
 def parts_of(request: Request) -> Parts:

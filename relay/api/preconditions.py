@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Header
 
 from relay.api.problems import ProblemError
 from relay.database.records import AccountRecord, AgentRecord, ApiTokenRecord, ConnectionRecord
+
+_BY_ITSELF = frozenset({"last_used_at", "key_checked_at", "key_works"})
 
 Editable = AccountRecord | AgentRecord | ApiTokenRecord | ConnectionRecord
 
@@ -28,8 +30,15 @@ IfMatch = Annotated[
 
 def etag(record: Editable) -> str:
     """A strong entity tag of what is stored; what changes by itself, such as tunnels, is not part of it."""
-    state = json.dumps(asdict(record), sort_keys=True)
+    state = json.dumps(_written(asdict(record)), sort_keys=True)
     return f'"{hashlib.sha256(state.encode()).hexdigest()[:32]}"'
+
+
+def _written(value: Any) -> Any:
+    """Without what nobody edits."""
+    if isinstance(value, Mapping):
+        return {name: _written(part) for name, part in value.items() if name not in _BY_ITSELF}
+    return [_written(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def matching(if_match: str | None) -> Callable[[Editable], None]:

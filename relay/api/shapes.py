@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 Time = Annotated[int, Field(description="Unix seconds, UTC.", examples=[1793000000])]
+LastUse = Annotated[Time | None, Field(description="When it was last accepted, to the minute or so.")]
 Name = Annotated[str, Field(max_length=400, description="1 to 100 characters.", examples=["Shop in Lyon"])]
 OwnerNamed = Annotated[
     str | None,

@@ -7,7 +7,19 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from relay.api import accounts, agents, audit, connections, documentation, enrolment, health, problems, status, tokens
+from relay.api import (
+    accounts,
+    agents,
+    audit,
+    connection_tests,
+    connections,
+    documentation,
+    enrolment,
+    health,
+    problems,
+    status,
+    tokens,
+)
 from relay.api.answers import Answer
 from relay.api.openapi import describe
 from relay.api.parts import Parts
@@ -31,7 +43,7 @@ _TAGS = [
     {"name": "agent", "description": "What agents themselves call."},
     {"name": "health", "description": "What probes call."},
 ]
-_ROOMS = (agents, connections, tokens, accounts, status, audit, enrolment, health, documentation)
+_ROOMS = (agents, connections, connection_tests, tokens, accounts, status, audit, enrolment, health, documentation)
 
 
 class Surface(FastAPI):

@@ -15,7 +15,7 @@ from relay.api.openapi import CREATED, SHOWN, refusals
 from relay.api.parts import Parts, Serving
 from relay.api.preconditions import IfMatch, etag, matching
 from relay.api.problems import ProblemError
-from relay.api.shapes import Form, Name, OwnerNamed, Time
+from relay.api.shapes import Form, LastUse, Name, OwnerNamed, Time
 from relay.database import tokens
 from relay.database.records import ApiTokenRecord, NewApiToken
 from relay.records import Scope
@@ -44,6 +44,7 @@ class ApiToken(BaseModel):
     created_at: Time
     expires_at: Time | None
     revoked_at: Time | None
+    last_used_at: LastUse
 
     @classmethod
     def of(cls, record: ApiTokenRecord) -> Self:
@@ -55,6 +56,7 @@ class ApiToken(BaseModel):
             created_at=record.created_at,
             expires_at=record.expires_at,
             revoked_at=record.revoked_at,
+            last_used_at=record.last_used_at,
         )
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from relay.cli.arguments import parse
+from relay.cli.connection_tests import RelayAwayError
 from relay.cli.desk import Desk, UsageError
 from relay.database.errors import DatabaseError, DatabaseUnusable, Invalid
 from relay.database.secrets import DoesNotOpen, UnknownMasterKey
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return FAILED
-    except (DatabaseError, SettingsError, UsageError) as error:
+    except (DatabaseError, SettingsError, UsageError, RelayAwayError) as error:
         print(f"postern-relay: {error}", file=sys.stderr)
         return _status(error)
 
@@ -36,9 +37,9 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config, arguments.settings)
     if arguments.plain:
         return int(arguments.run(settings, arguments))
-    asyncio.run(Desk.work(settings, arguments))
+    status = asyncio.run(Desk.work(settings, arguments))
     sys.stdout.flush()
-    return DONE
+    return status
 
 
 def _status(error: Exception) -> int:

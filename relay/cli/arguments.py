@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from relay.cli import accounts, agents, connections, keys, overview, tokens
+from relay.cli import accounts, agents, connection_tests, connections, keys, overview, tokens
 from relay.database.accounts import DEFAULT
 from relay.records import KeyPlace, Mode, Scope
 from relay.settings import Settings
@@ -82,6 +82,8 @@ def _connections(words: Any) -> None:
     _connection_form(update, required=False)
     update.add_argument("--public-roots", action="store_true", help="trust public roots again: no CA, no pinned key")
     _leaf(words, "delete", connections.delete, "delete a connection").add_argument("connection")
+    tested = _leaf(words, "test", connection_tests.test, "try a connection hop by hop, by the relay that serves")
+    tested.add_argument("connection", metavar="NAME_OR_ID")
     rotate = _leaf(words, "rotate-key", connections.rotate_key, "make a second access key and print it, once")
     rotate.add_argument("connection")
     revoke = _leaf(words, "revoke-key", connections.revoke_key, "end an access key")
@@ -101,6 +103,9 @@ def _connection_form(leaf: argparse.ArgumentParser, *, required: bool) -> None:
     leaf.add_argument("--ca-file", metavar="FILE", help="PEM: the CA that the store's certificate comes from")
     leaf.add_argument("--pinned-key", metavar="HEX", help="SHA-256 of the store's public key (SPKI)")
     leaf.add_argument("--concurrency", type=int, metavar="N", help="most requests at the store at once (default 64)")
+    leaf.add_argument(
+        "--answer-timeout", type=int, metavar="SECONDS", help="how long the store may be silent (default 300)"
+    )
 
 
 def _tokens(words: Any) -> None:
@@ -134,12 +139,15 @@ def _keys(words: Any) -> None:
         words, "rotate", keys.rotate, "make a new master key and seal everything with it; can be stopped and repeated"
     )
     _leaf(words, "list", keys.list_, "the master keys and how many secrets each seals")
+    replace = _leaf(words, "replace-lost", keys.replace_lost, "after the master keys were lost for good: begin anew")
+    replace.add_argument("--yes", action="store_true", required=True, help="what the lost keys sealed is given up")
 
 
 def _audit(words: Any) -> None:
     leaf = _leaf(words, "list", overview.audit_events, "the newest events")
     leaf.add_argument("--subject", metavar="ID", help="only what happened to this one")
     leaf.add_argument("--limit", type=int, default=50)
+    leaf.set_defaults(account=None)
 
 
 def _branch(words: Any, name: str, help_: str) -> Any:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
 from relay.cli.desk import Desk, UsageError, every, read_key, read_text
 from relay.cli.output import fields
 from relay.database import access_keys, agents, connections
-from relay.database.connection_form import CONCURRENCY, UNCHANGED, ConnectionForm, ConnectionPatch
+from relay.database.connection_form import (
+    ANSWER_TIMEOUT,
+    CONCURRENCY,
+    UNCHANGED,
+    ConnectionForm,
+    ConnectionPatch,
+)
 from relay.database.records import ConnectionRecord
+from relay.database.store_url import understand
 from relay.records import KeyPlace, Mode, Trust
 
 
@@ -23,13 +31,16 @@ async def create(desk: Desk, arguments: Namespace) -> None:
         key_place=arguments.key_place or KeyPlace.BASIC,
         trust=_trust(arguments, Trust()),
         concurrency=CONCURRENCY if arguments.concurrency is None else arguments.concurrency,
+        answer_timeout=ANSWER_TIMEOUT if arguments.answer_timeout is None else arguments.answer_timeout,
     )
     made = await connections.create(desk.database, await desk.account(), form, by=desk.by)
     key, url = made.access_key.get_secret_value(), _url(desk, made.connection)
+    notes = understand(form.store_url).notes
     desk.show(
-        {"id": made.connection.id, "access_key": key, "url": url},
+        {"id": made.connection.id, "access_key": key, "url": url} | _understood(made.connection, notes),
         people=[
             f"connection {made.connection.id} ({form.name})",
+            *(f"store       {note}" for note in notes),
             f"base URL    {url}",
             f"access key  {key}",
             "",
@@ -52,7 +63,9 @@ async def update(desk: Desk, arguments: Namespace) -> None:
     patch = await _patch(desk, arguments, before)
     if patch == ConnectionPatch():
         raise UsageError("nothing to change: say what, such as --name or --store-url")
-    desk.show(_shown(desk, await connections.update(desk.database, before.account, before.id, patch, by=desk.by)))
+    record = await connections.update(desk.database, before.account, before.id, patch, by=desk.by)
+    notes = () if arguments.store_url is None else understand(arguments.store_url).notes
+    desk.show(_shown(desk, record) | _understood(record, notes))
 
 
 async def delete(desk: Desk, arguments: Namespace) -> None:
@@ -94,7 +107,7 @@ async def _agent(desk: Desk, id_or_name: str | None) -> str | None:
 async def _patch(desk: Desk, arguments: Namespace, before: ConnectionRecord) -> ConnectionPatch:
     given: dict[str, Any] = {
         name: value
-        for name in ("name", "mode", "store_url", "key_place", "concurrency")
+        for name in ("name", "mode", "store_url", "key_place", "concurrency", "answer_timeout")
         if (value := getattr(arguments, name)) is not None
     }
     if arguments.agent is not None:
@@ -115,6 +128,11 @@ def _trust(arguments: Namespace, before: Trust) -> Trust:
 
 def _url(desk: Desk, record: ConnectionRecord) -> str:
     return f"{desk.settings.url()}/to/{record.id}"
+
+
+def _understood(record: ConnectionRecord, notes: Sequence[str]) -> dict[str, Any]:
+    """What is said back if the store's address was not taken as it was written."""
+    return {"store_url": record.store_url, "understood": list(notes)} if notes else {}
 
 
 def _shown(desk: Desk, record: ConnectionRecord) -> dict[str, Any]:

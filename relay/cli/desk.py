@@ -41,11 +41,11 @@ class Desk:
     arguments: argparse.Namespace
 
     @classmethod
-    async def work(cls, settings: Settings, arguments: argparse.Namespace) -> None:
-        """Open the database, run the command, close it."""
+    async def work(cls, settings: Settings, arguments: argparse.Namespace) -> int:
+        """Open the database, run the command, close it; its exit status, 0 for the commands that name none."""
         database = await settings.open_database()
         try:
-            await arguments.run(cls(settings, database, local_actor(), arguments), arguments)
+            return await arguments.run(cls(settings, database, local_actor(), arguments), arguments) or 0
         finally:
             await database.close()
 

@@ -33,13 +33,13 @@ def print_table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> N
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        _print("  ".join(padded).rstrip())
+        print_line("  ".join(padded).rstrip())
 
 
 def print_pairs(values: Mapping[str, Any]) -> None:
     width = max(len(name) for name in values)
     for name, value in values.items():
-        _print(f"{name.replace('_', ' '):<{width}}  {_cell(name, value)}")
+        print_line(f"{name.replace('_', ' '):<{width}}  {_cell(name, value)}")
 
 
 def _cell(name: str, value: Any) -> str:
@@ -51,9 +51,14 @@ def _cell(name: str, value: Any) -> str:
         return ", ".join(f"{key}={_cell(str(key), part)}" for key, part in value.items() if part is not None) or "-"
     if isinstance(value, list | tuple):
         return ", ".join(_cell("", part) for part in value)
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    return _shown(str(value))
 
 
-def _print(line: str) -> None:
+def print_line(line: str) -> None:
+    """What the terminal cannot write is replaced, and so is what would act on it."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(line.encode(encoding, "replace").decode(encoding))
+    print(_shown(line).encode(encoding, "replace").decode(encoding))
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

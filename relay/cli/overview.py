@@ -61,7 +61,8 @@ _NOBODY: dict[str, Any] = {"id": None, "host_name": None, "version": None, "last
 
 
 async def audit_events(desk: Desk, arguments: Namespace) -> None:
-    part = await audit.page(desk.database, EVERY_ACCOUNT, subject=arguments.subject, limit=arguments.limit)
+    accounts_ = EVERY_ACCOUNT if arguments.account is None else await desk.account()
+    part = await audit.page(desk.database, accounts_, subject=arguments.subject, limit=arguments.limit)
     columns = ("at", "actor", "source", "action", "subject", "details")
     desk.show_list([fields(event) for event in part.items], columns)
 

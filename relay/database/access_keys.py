@@ -66,6 +66,7 @@ async def add(session: AsyncSession, account: str, connection: str, *, by: Actor
         digest=digest(text.get_secret_value()),
         created_at=at,
         revoked_at=None,
+        last_used_at=None,
     )
     session.add(row)
     await session.flush()
@@ -81,7 +82,7 @@ async def read_valid(session: AsyncSession, connections: Sequence[str]) -> Seque
 
 
 def record(row: AccessKeyRow) -> AccessKeyRecord:
-    return AccessKeyRecord(row.id, row.account, row.connection, row.created_at, row.revoked_at)
+    return AccessKeyRecord(row.id, row.account, row.connection, row.created_at, row.revoked_at, row.last_used_at)
 
 
 async def _noted(session: AsyncSession, by: Actor, action: str, row: AccessKeyRow, at: int) -> None:

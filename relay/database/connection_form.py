@@ -21,6 +21,9 @@ STORE_KEY_CHARACTERS = 32
 """PrestaShop refuses any other length with error 18 (*Invalid authentication key format*)."""
 CONCURRENCY = 64
 CONCURRENCY_MOST = 1024
+ANSWER_TIMEOUT = 300
+"""Seconds. PrestaShop sends no byte before its whole answer is made, and a large export takes minutes."""
+ANSWER_TIMEOUT_MOST = 900
 CA_CHARACTERS = 64 * 1024
 _PIN = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -45,6 +48,8 @@ class ConnectionForm:
     key_place: KeyPlace = KeyPlace.BASIC
     trust: Trust = field(default_factory=Trust)
     concurrency: int = CONCURRENCY
+    answer_timeout: int = ANSWER_TIMEOUT
+    """Seconds without a byte from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,7 @@ class ConnectionPatch:
     key_place: KeyPlace | Literal[Unchanged.UNCHANGED] = UNCHANGED
     trust: Trust | Literal[Unchanged.UNCHANGED] = UNCHANGED
     concurrency: int | Literal[Unchanged.UNCHANGED] = UNCHANGED
+    answer_timeout: int | Literal[Unchanged.UNCHANGED] = UNCHANGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ class Checked:
     key_place: KeyPlace
     trust: Trust
     concurrency: int
+    answer_timeout: int
 
 
 def checked(form: ConnectionForm, *, key_optional: bool = False) -> Checked:
@@ -83,6 +90,8 @@ def checked(form: ConnectionForm, *, key_optional: bool = False) -> Checked:
         raise Invalid("agent", "a cloud connection has no agent: leave it out, or choose on-premise")
     if not 1 <= form.concurrency <= CONCURRENCY_MOST:
         raise Invalid("concurrency", f"between 1 and {CONCURRENCY_MOST} requests at once")
+    if not 1 <= form.answer_timeout <= ANSWER_TIMEOUT_MOST:
+        raise Invalid("answer_timeout", f"between 1 and {ANSWER_TIMEOUT_MOST} seconds")
     return Checked(
         name=checked_name(form.name),
         mode=form.mode,
@@ -92,6 +101,7 @@ def checked(form: ConnectionForm, *, key_optional: bool = False) -> Checked:
         key_place=form.key_place,
         trust=_checked_trust(form.trust),
         concurrency=form.concurrency,
+        answer_timeout=form.answer_timeout,
     )
 
 
@@ -106,6 +116,7 @@ def merged(patch: ConnectionPatch, record: ConnectionRecord) -> ConnectionForm:
         key_place=_or(patch.key_place, record.key_place),
         trust=_or(patch.trust, record.trust),
         concurrency=_or(patch.concurrency, record.concurrency),
+        answer_timeout=_or(patch.answer_timeout, record.answer_timeout),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pydantic import SecretStr
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import select
+from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agent.wire.token import new_id
@@ -40,6 +41,7 @@ def draft(account: str, form: ConnectionForm) -> Connection:
         key_place=fields.key_place,
         trust=fields.trust,
         concurrency=fields.concurrency,
+        answer_timeout=fields.answer_timeout,
     )
 
 
@@ -124,6 +126,7 @@ async def update(
         _fill(row, fields, at)
         if patch.api_key is not UNCHANGED:
             row.key_sealed, row.key_set_at = _sealed(database, row.id, row.account, fields), at
+            row.key_checked_at = row.key_works = None
         elif _target(row) != before:
             raise Invalid(
                 "api_key", "give the store's key again: it opens only for the store and agent it was given for"
@@ -150,6 +153,16 @@ async def delete(
         expect(record)
         await session.execute(delete_rows(ConnectionRow).where(ConnectionRow.id == row.id))
         await _noted(session, by, "connection.delete", record, database.now(), revoked=True)
+
+
+async def note_key(database: Database, connection: str, works: bool, at: int) -> None:
+    """Remember whether the store took the key when it was tried at that time.
+
+    An unknown id is passed over, and so is what was learnt of a key that has since been replaced.
+    """
+    async with database.writing() as session:
+        tried = ConnectionRow.id == connection, ConnectionRow.key_set_at <= at
+        await session.execute(update_rows(ConnectionRow).where(*tried).values(key_checked_at=at, key_works=works))
 
 
 def place(row: ConnectionRow) -> Place:
@@ -179,6 +192,7 @@ def _fill(row: ConnectionRow, fields: Checked, at: int) -> None:
     row.ca_pem = fields.trust.ca_pem
     row.pinned_spki_sha256 = fields.trust.pinned_spki_sha256
     row.concurrency = fields.concurrency
+    row.answer_timeout = fields.answer_timeout
     row.updated_at = at
 
 
@@ -218,9 +232,12 @@ def _record(row: ConnectionRow, valid: Sequence[AccessKeyRow]) -> ConnectionReco
         key_place=KeyPlace(row.key_place),
         trust=Trust(row.ca_pem, row.pinned_spki_sha256),
         concurrency=row.concurrency,
+        answer_timeout=row.answer_timeout,
         key_set_at=row.key_set_at,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        key_checked_at=row.key_checked_at,
+        key_works=row.key_works,
         access_keys=tuple(access_keys.record(key) for key in valid if key.connection == row.id),
     )
 
@@ -239,4 +256,5 @@ def _loaded(database: Database, row: ConnectionRow, valid: Sequence[AccessKeyRow
         trust=Trust(row.ca_pem, row.pinned_spki_sha256),
         access_keys=tuple((key.id, key.digest) for key in valid),
         concurrency=row.concurrency,
+        answer_timeout=row.answer_timeout,
     )

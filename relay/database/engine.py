@@ -119,6 +119,9 @@ async def open_database(
 
         try:
             await migrate_to_head(database)
+        except DatabaseUnusable as error:
+            await database.close()
+            raise DatabaseUnusable(f"{error} ({database.description})") from error
         except BaseException:
             await database.close()
             raise

@@ -102,6 +102,8 @@ class ApiTokenRecord:
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+    last_used_at: int | None = None
+    """To the minute or so: `uses.note`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class AccessKeyRecord:
     connection: str
     created_at: int
     revoked_at: int | None = None
+    last_used_at: int | None = None
+    """To the minute or so: `uses.note`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +130,14 @@ class ConnectionRecord:
     key_place: KeyPlace
     trust: Trust
     concurrency: int
+    answer_timeout: int
     key_set_at: int
     created_at: int
     updated_at: int
+    key_checked_at: int | None = None
+    """When the store's key was last tried by a connection test; None: not since it was given."""
+    key_works: bool | None = None
+    """What came of it."""
     access_keys: tuple[AccessKeyRecord, ...] = ()
     """Those that are valid: at most two, oldest first."""
 

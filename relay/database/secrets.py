@@ -40,7 +40,8 @@ class UnknownMasterKey(DatabaseError):  # noqa: N818 - named like its neighbours
 
     def __init__(self, key_id: str) -> None:
         super().__init__(
-            f"a secret is sealed with the master key {key_id!r}, which is not in the key file: put it back"
+            f"a secret is sealed with the master key {key_id!r}, which is not in the key file: put it back, or, if it "
+            "is lost for good, run postern-relay keys replace-lost"
         )
 
 
@@ -127,7 +128,8 @@ class Keyring:
 
 
 class KeyFile:
-    """The file of master keys, read when first needed and again when a secret names a key that it did not hold.
+    """The file of master keys, read when first needed, again when a secret names a key that it did not hold, and again
+    before sealing if another process has changed it.
 
     `credential` says that somebody else provides the file (systemd, `MASTER_KEY_FILE`): it is never made here.
     Every method raises DatabaseUnusable for a file that is missing, malformed or open to others.
@@ -137,11 +139,14 @@ class KeyFile:
         self.path = path
         self.credential = credential
         self._keyring: Keyring | None = None
+        self._version: tuple[int, int] | None = None
 
     @property
     def keyring(self) -> Keyring:
-        if self._keyring is None:
-            self._keyring = self.read()
+        """As the file reads now."""
+        version = self._version_now()
+        if self._keyring is None or version != self._version:
+            self._keyring, self._version = self.read(), version
         return self._keyring
 
     def seal(self, secret: bytes, place: Place) -> str:
@@ -150,10 +155,10 @@ class KeyFile:
     def open(self, sealed: str, place: Place) -> SecretBytes:
         """Raises UnknownMasterKey, DoesNotOpen."""
         try:
-            return self.keyring.open(sealed, place)
+            return (self._keyring or self.keyring).open(sealed, place)
         except UnknownMasterKey:
-            self._keyring = self.read()
-            return self._keyring.open(sealed, place)
+            self._keyring = None
+            return self.keyring.open(sealed, place)
 
     def read(self) -> Keyring:
         text = read_secret_file(self.path, credential=self.credential)
@@ -189,8 +194,16 @@ class KeyFile:
             key = MasterKey.generate()
             older = self.read().keys
             write_secret_file(self.path, "".join(each.line for each in (key, *older)))
-            self._keyring = Keyring((key, *older))
+            self._keyring = None
         return key
+
+    def _version_now(self) -> tuple[int, int] | None:
+        """Another one for each state of the file, None without one."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

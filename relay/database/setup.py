@@ -23,7 +23,8 @@ async def prepare(database: Database, *, by: Actor) -> None:
             database.keys.create()
         elif not database.keys.exists:
             raise DatabaseUnusable(
-                f"this database is sealed with master keys that are not here: put them back at {database.keys.path}"
+                f"this database is sealed with master keys that are not here: put them back at {database.keys.path}, "
+                "or, if they are lost for good, run postern-relay keys replace-lost"
             )
         for kind in missing:
             await authorities.add(session, kind, database.keys, by=by, at=at)

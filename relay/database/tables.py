@@ -76,6 +76,7 @@ class ApiTokenRow(OwnedRow):
     created_at: Mapped[int]
     expires_at: Mapped[int | None]
     revoked_at: Mapped[int | None]
+    last_used_at: Mapped[int | None]
 
 
 class AgentRow(NamedRow):
@@ -151,8 +152,12 @@ class ConnectionRow(NamedRow):
     ca_pem: Mapped[str | None]
     pinned_spki_sha256: Mapped[str | None]
     concurrency: Mapped[int]
+    answer_timeout: Mapped[int] = mapped_column(server_default="300")
+    """Nodes of the version before write no such column."""
     created_at: Mapped[int]
     updated_at: Mapped[int]
+    key_checked_at: Mapped[int | None]
+    key_works: Mapped[bool | None]
 
 
 class AccessKeyRow(OwnedRow):
@@ -167,6 +172,7 @@ class AccessKeyRow(OwnedRow):
     digest: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[int]
     revoked_at: Mapped[int | None]
+    last_used_at: Mapped[int | None]
 
 
 class AuthorityRow(Row):

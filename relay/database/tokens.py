@@ -146,5 +146,12 @@ async def _noted(
 
 def _record(row: ApiTokenRow) -> ApiTokenRecord:
     return ApiTokenRecord(
-        row.id, row.account, row.name, Scope(row.scope), row.created_at, row.expires_at, row.revoked_at
+        row.id,
+        row.account,
+        row.name,
+        Scope(row.scope),
+        row.created_at,
+        row.expires_at,
+        row.revoked_at,
+        row.last_used_at,
     )

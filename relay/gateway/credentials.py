@@ -13,10 +13,15 @@ from relay.gateway.errors import GatewayError
 from relay.gateway.exchange import Exchange
 from relay.records import Caller, Connection, Scope
 
+REMEMBERED_BYTES = 512
+"""Longer credentials, which no client of ours sends, are not remembered: nobody unknown shall fill the memory."""
+
 
 def presented(exchange: Exchange) -> tuple[str, str]:
     """The caller's credential as digests: (of an access key, of an API token), one of them empty."""
-    return _digests(exchange.request.fields.authorization, exchange.target.ws_key)
+    authorization, ws_key = exchange.request.fields.authorization or b"", exchange.target.ws_key or b""
+    small = len(authorization) + len(ws_key) <= REMEMBERED_BYTES
+    return (_remembered_digests if small else _digests)(authorization, ws_key)
 
 
 def judge_key(connection: Connection | None, digest: str) -> Connection:
@@ -40,18 +45,20 @@ def judge_token(exchange: Exchange, connection: Connection | None, caller: Calle
     return connection
 
 
-@functools.lru_cache(maxsize=1024)
-def _digests(authorization: bytes | None, ws_key: bytes | None) -> tuple[str, str]:
+def _digests(authorization: bytes, ws_key: bytes) -> tuple[str, str]:
     """As with PrestaShop, Basic wins over `ws_key` where both are there, and the key is Basic's user.
 
     Pure, and remembered: a connector sends the same credential with every request.
     """
-    scheme, _, rest = (authorization or b"").partition(b" ")
+    scheme, _, rest = authorization.partition(b" ")
     if scheme.lower() == b"bearer":
         return "", _digest(rest.strip(b" "))
     if scheme.lower() == b"basic":
         return _digest(_basic_user(rest.strip(b" "))), ""
-    return _digest(unquote_to_bytes(ws_key or b"")), ""
+    return _digest(unquote_to_bytes(ws_key)), ""
+
+
+_remembered_digests = functools.lru_cache(maxsize=1024)(_digests)
 
 
 def _digest(credential: bytes) -> str:

@@ -8,48 +8,63 @@ import errno
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from agent.wire.destination import Destination
 from agent.wire.limits import DIAL_SECONDS
 from agent.wire.stream import Receiver, Stream
 from relay.gateway.errors import GatewayError
 from relay.gateway.targets import Address, ForbiddenTargetError, UnknownNameError, public_addresses
 from relay.records import Connection
 
+ADDRESSES = 8
+"""Of one name, so many are tried."""
+
 LookUp = Callable[[str, int], Awaitable[list[Address]]]
 
 
 class DirectRoute:
-    """Dials what `look_up` answers and nothing else: the addresses that were judged, in their order."""
+    """Dials what `look_up` answers and nothing else: the addresses that were judged, in their order.
 
-    def __init__(self, look_up: LookUp = public_addresses) -> None:
+    `own_names` are those of the relay itself, which no store has: a connection to it would call itself.
+    """
+
+    def __init__(self, look_up: LookUp = public_addresses, *, own_names: frozenset[str] = frozenset()) -> None:
         self._look_up = look_up
+        self._own_names = own_names
 
     async def open(self, connection: Connection) -> tuple[Stream, Callable[[], str]]:
         """Raises GatewayError."""
-        host, port = connection.store.destination.host, connection.store.destination.port
         try:
             async with asyncio.timeout(DIAL_SECONDS):
-                return await self._dial(await self._look_up(host, port), port), lambda: "store_closed_early"
+                return await self._open(connection.store.destination), lambda: "store_closed_early"
         except TimeoutError:
             raise GatewayError("store_timeout", "no connection in time") from None
         except ForbiddenTargetError as error:
             raise GatewayError("store_forbidden", str(error)) from None
         except UnknownNameError:
-            raise GatewayError("store_dns", host) from None
+            raise GatewayError("store_dns", connection.store.destination.host) from None
+        except OSError as error:
+            code = "store_refused" if isinstance(error, ConnectionRefusedError) else "store_unreachable"
+            raise GatewayError(code, error.strerror or "") from None
 
-    async def _dial(self, addresses: list[Address], port: int) -> Stream:
+    async def _open(self, destination: Destination) -> Stream:
+        """Raises what stopped the last of the addresses."""
+        if destination.host in self._own_names:
+            raise ForbiddenTargetError
+        addresses = (await self._look_up(destination.host, destination.port))[:ADDRESSES]
         error = OSError(errno.EHOSTUNREACH, "no address")
         for address in addresses:
             try:
-                _, stream = await asyncio.get_running_loop().create_connection(TcpStream, str(address), port)
-            except OSError as failure:
+                async with asyncio.timeout(DIAL_SECONDS / len(addresses)):
+                    return await connect(address, destination.port)
+            except OSError as failure:  # TimeoutError among them
                 error = failure
-            else:
-                if stream.is_ours():
-                    stream.abort()
-                    raise ForbiddenTargetError
-                return stream
-        code = "store_refused" if isinstance(error, ConnectionRefusedError) else "store_unreachable"
-        raise GatewayError(code, error.strerror or "")
+        raise error
+
+
+async def connect(address: Address, port: int) -> TcpStream:
+    """Raises OSError."""
+    _, stream = await asyncio.get_running_loop().create_connection(TcpStream, str(address), port)
+    return stream
 
 
 class TcpStream(asyncio.Protocol):
@@ -58,11 +73,6 @@ class TcpStream(asyncio.Protocol):
     def __init__(self) -> None:
         self._receiver: Receiver | None = None
         self._lost = False
-
-    def is_ours(self) -> bool:
-        """Whether the connection leads to this very machine: then both ends have the same address."""
-        peer, own = self._tcp.get_extra_info("peername"), self._tcp.get_extra_info("sockname")
-        return peer is None or own is None or peer[0] == own[0]
 
     def attach(self, receiver: Receiver) -> None:
         first, self._receiver = self._receiver is None, receiver

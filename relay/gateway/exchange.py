@@ -220,7 +220,7 @@ class Exchange:
         if head.status == 101 or self._interim > INTERIM_ANSWERS:
             raise MalformedError("the store switched protocols unasked, or sent too many interim answers")
         if self.request.minor == 1:
-            self.client.write(_status_line(head) + self._without_key(head.passed) + b"\r\n")
+            self.client.write(self._without_key(_status_line(head) + head.passed) + b"\r\n")
 
     def _begin_answer(self, head: AnswerHead, data: bytes) -> None:
         self._answer = head
@@ -255,7 +255,7 @@ class Exchange:
         return self.request.persistent and delimited and not self._dispatcher.draining
 
     def _client_head(self, head: AnswerHead) -> bytes:
-        lines = [_status_line(head), _GUARD, self._without_key(head.passed)]
+        lines = [self._without_key(_status_line(head)), _GUARD, self._without_key(head.passed)]
         if head.chunked and self.request.minor == 1:
             lines.append(b"Transfer-Encoding: chunked\r\n")
         if not self._persistent():

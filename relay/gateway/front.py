@@ -8,6 +8,7 @@ of that. One request of a connection is under way at a time; what was pipelined 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import re
 import socket
@@ -388,7 +389,8 @@ class Front(asyncio.Protocol):
             self._state = State.LINGERING
             self._moved = self._hall.gateway.clock()
             self._unread = b""
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the client has reset it meanwhile: the loop is about to say so
+                self._transport.write_eof()
             self._transport.resume_reading()
         else:
             self._state = State.LINGERING

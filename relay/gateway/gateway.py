@@ -27,7 +27,8 @@ IN_FLIGHT = 4096
 IN_FLIGHT_PER_ACCOUNT = 512
 """An account's share of them."""
 PROGRESS_SECONDS = 300.0
-"""A store that sends nothing for so long has failed; PrestaShop sends no byte before its whole answer is made."""
+"""A store that sends nothing for so long has failed, unless its connection says otherwise; PrestaShop sends no byte
+before its whole answer is made."""
 
 
 class DirectoryUnavailableError(Exception):
@@ -54,6 +55,8 @@ class Gateway:
         self._route = route
         self.clock = clock
         self.draining = False
+        self.used: set[str] = set()
+        """Digests of the credentials that were accepted, until somebody writes them down and clears the set."""
         self._pools: dict[str, Pool] = {}
         self._entered: dict[Exchange, Pool] = {}
         self._accounts: Counter[str] = Counter()
@@ -114,7 +117,8 @@ class Gateway:
 
     def overdue(self, exchange: Exchange, moved: float, now: float) -> bool:
         """Whether the store has been silent for longer than any may be, since the connector last `moved` at least."""
-        return exchange.sent and now - max(exchange.progress, moved) > PROGRESS_SECONDS
+        limit = exchange.connection.answer_timeout if exchange.connection else PROGRESS_SECONDS
+        return exchange.sent and now - max(exchange.progress, moved) > limit
 
     def _spawn(self, exchange: Exchange, steps: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(self._guard(exchange, steps))
@@ -181,8 +185,11 @@ class Gateway:
             caller = self._directory.peek_caller(token)
             if caller is MISSING:
                 return None
-            return judge_token(exchange, connection, caller)
-        return judge_key(connection, key)
+            allowed = judge_token(exchange, connection, caller)
+        else:
+            allowed = judge_key(connection, key)
+        self.used.add(token or key)
+        return allowed
 
     async def _look_up(self, exchange: Exchange) -> Connection:
         if exchange.own:
@@ -190,8 +197,11 @@ class Gateway:
         connection = await self._directory.connection(exchange.target.connection)
         key, token = presented(exchange)
         if token:
-            return judge_token(exchange, connection, await self._directory.caller(token))
-        return judge_key(connection, key)
+            allowed = judge_token(exchange, connection, await self._directory.caller(token))
+        else:
+            allowed = judge_key(connection, key)
+        self.used.add(token or key)
+        return allowed
 
     async def _look_again(self, exchange: Exchange) -> None:
         """After a wait: raises GatewayError unless the caller may still do this, and the connection is what it was."""

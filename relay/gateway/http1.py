@@ -17,6 +17,9 @@ FIELDS = 100
 REMEMBERED_BYTES = 2048
 """Header blocks up to this size are remembered, so that what is remembered stays below some 10 MB."""
 
+REMEMBERED_NAME_BYTES = 64
+"""Longer names of a store's fields are not remembered, so that no store fills the memory."""
+
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _VALUE = rb"[^\x00-\x08\x0a-\x1f\x7f]*"
 _FIELD = re.compile(rb"^((" + _TOKEN + rb"):(" + _VALUE + rb")\r\n)", re.MULTILINE)
@@ -145,7 +148,7 @@ def read_answer(head: bytes) -> AnswerHead:
     framing = _Framing()
     passed = []
     for line, name, value in pairs:
-        kind = _remembered_kind(name)
+        kind = _remembered_kind(name) if len(name) <= REMEMBERED_NAME_BYTES else _kind(name)
         if kind is _Kind.PASSED:
             passed.append(line)
         elif kind is _Kind.FRAMING:

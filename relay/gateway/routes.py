@@ -44,8 +44,9 @@ class Route(Protocol):
 class Routes:
     """Chooses the route by the connection's mode, and puts TLS on top for `https://` stores."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._routes: dict[Mode, Route] = {Mode.ON_PREMISE: TunnelRoute(registry), Mode.CLOUD: DirectRoute()}
+    def __init__(self, registry: Registry, direct: Route | None = None) -> None:
+        """`direct` is the route of mode `cloud`."""
+        self._routes: dict[Mode, Route] = {Mode.ON_PREMISE: TunnelRoute(registry), Mode.CLOUD: direct or DirectRoute()}
 
     async def open(self, connection: Connection) -> tuple[Stream, LostCode]:
         stream, lost_code = await self.reach(connection)

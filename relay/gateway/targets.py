@@ -26,10 +26,11 @@ _SPECIAL_4 = tuple(
         (
             "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
             "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24",
-            "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+            "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32",
         ),
     )
 )  # fmt: skip
+"""The last one is no IANA entry: it is where virtual machines on Azure find their host's own services."""
 _GLOBAL_6 = ipaddress.IPv6Network("2000::/3")
 """The only unicast space handed out so far; NAT64, mapped, unique-local and link-local addresses lie outside it."""
 _SPECIAL_6 = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
@@ -51,7 +52,7 @@ def is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:
             return is_public(address.ipv4_mapped)
-        return address in _GLOBAL_6 and not any(address in network for network in _SPECIAL_6)
+        return not address.scope_id and address in _GLOBAL_6 and not any(address in network for network in _SPECIAL_6)
     return not any(address in network for network in _SPECIAL_4)
 
 
@@ -64,14 +65,23 @@ def literal(host: str) -> Address | None:
     return None
 
 
+def is_own(address: Address) -> bool:
+    """Whether the address is one of this machine's: the way to it begins at itself. Nothing is sent."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect((str(address), 9))  # of UDP: chooses a source address, and that is all
+        return ipaddress.ip_address(sock.getsockname()[0]) == address
+    return False
+
+
 async def public_addresses(host: str, port: int) -> list[Address]:
-    """Look the name up once; all its addresses, if all are public.
+    """Look the name up once; all its addresses, if all are public and none is this machine's.
 
     Raises ForbiddenTargetError (one bad address spoils all), UnknownNameError.
     """
     written = literal(host)
-    found = [written] if written else await _look_up(host, port)
-    if not all(is_public(address) for address in found):
+    found = [written] if written else await look_up(host, port)
+    if not all(is_public(address) and not is_own(address) for address in found):
         raise ForbiddenTargetError
     return found
 
@@ -80,7 +90,8 @@ def _under_special(host: str) -> bool:
     return any(host == name or host.endswith("." + name) for name in _SPECIAL_NAMES)
 
 
-async def _look_up(host: str, port: int) -> list[Address]:
+async def look_up(host: str, port: int) -> list[Address]:
+    """What the name system says, judged by nobody yet. Raises UnknownNameError."""
     try:
         async with asyncio.timeout(LOOKUP_SECONDS):
             rows = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -10,6 +10,7 @@ import hmac
 import ssl
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from agent.wire.stream import Receiver, Stream
@@ -50,6 +51,7 @@ class TlsStream:
         self._receiver: Receiver | None = None
         self._shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ended = False
+        self._full = False
 
     async def start(self) -> None:
         """Raises TlsError."""
@@ -64,11 +66,17 @@ class TlsStream:
 
     def attach(self, receiver: Receiver) -> None:
         self._receiver = receiver
+        if self._full:
+            receiver.pause_writing()
         self._deliver()
 
     def write(self, data: bytes) -> None:
-        self._tls.write(data)
-        self._flush()
+        try:
+            self._tls.write(data)
+        except ssl.SSLError:
+            self._inner.abort()
+        else:
+            self._flush()
 
     def write_eof(self) -> None:
         """TLS has no half-close that HTTP/1.1 servers agree on; the message's own framing ends it."""
@@ -112,10 +120,12 @@ class TlsStream:
             self._receiver.connection_lost(exc)
 
     def pause_writing(self) -> None:
+        self._full = True
         if self._receiver:
             self._receiver.pause_writing()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self._receiver:
             self._receiver.resume_writing()
 
@@ -137,8 +147,11 @@ class TlsStream:
         pin = self._trust.pinned_spki_sha256
         if not pin:
             return
-        certificate = x509.load_der_x509_certificate(self._tls.getpeercert(binary_form=True) or b"")
-        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        try:
+            certificate = x509.load_der_x509_certificate(self._tls.getpeercert(binary_form=True) or b"")
+            key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except (ValueError, UnsupportedAlgorithm):
+            raise TlsError("the store's certificate cannot be read") from None
         if not hmac.compare_digest(hashlib.sha256(key).hexdigest(), pin.lower()):
             raise TlsError("the certificate's key is not the pinned one")
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from relay.gateway.call import Answer
-from relay.prestashop.reading import NotXmlError, faults, noise, read_root
+from relay.prestashop.moving import Elsewhere, leads_elsewhere
+from relay.prestashop.reading import Around, Element, NotXmlError, Root, around, faults_of, parse, read_root
 
 REALM = "Welcome to PrestaShop Webservice"
+_PLAIN_401 = b"401 Unauthorized"
+"""The whole body of PrestaShop's answer to a request without a key: known also where a proxy drops the realm."""
 
 
 class Step(StrEnum):
@@ -33,11 +35,15 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong: the step at which it shows, its code, and the particulars that a sentence may name."""
+    """What is wrong: the step at which it shows, its code, and the particulars that a sentence may name.
+
+    `store_url` is the address that would mend it, where the answer tells one.
+    """
 
     step: Step
     code: str
     detail: str = ""
+    store_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +55,30 @@ class Again:
     with_dispatcher: bool = False
 
 
-GATEWAY_STEPS = {
-    "agent_offline": Step.ONLINE,
-    "agent_busy": Step.ONLINE,
-    "agent_fault": Step.ONLINE,
-    "tunnel_lost": Step.ONLINE,
-    "store_not_published": Step.PUBLISHED,
-    "store_dns": Step.NAME,
-    "store_refused": Step.TCP,
-    "store_unreachable": Step.TCP,
-    "store_forbidden": Step.TCP,
-    "store_timeout": Step.TCP,
-    "store_tls": Step.TLS,
-    "store_closed_early": Step.HTTP,
-    "store_bad_answer": Step.HTTP,
-    "store_busy": Step.HTTP,
-    "account_busy": Step.HTTP,
-    "relay_overloaded": Step.HTTP,
-}
-"""Where a failure on the way shows."""
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The webservice answers, knows the key, and grants it something."""
 
-_KEY_CODES = {
-    16: "key_malformed",
-    17: "key_malformed",
-    18: "key_malformed",
-    20: "key_unknown",
-    21: "key_without_permissions",
-    126: "key_class_missing",
-    132: "key_of_no_shop",
+    root: Root
+    around: Around
+
+
+_KEY_TROUBLES = {
+    16: (Step.KEY, "key_malformed"),
+    17: (Step.KEY, "key_malformed"),
+    18: (Step.KEY, "key_malformed"),
+    20: (Step.KEY, "key_unknown"),
+    21: (Step.PERMISSIONS, "key_without_permissions"),
+    22: (Step.WEBSERVICE, "webservice_off"),
+    126: (Step.KEY, "key_class_missing"),
+    132: (Step.KEY, "key_of_no_shop"),
 }
+_HIDDEN_TROUBLES = {
+    401: (Step.KEY, "key_refused"),
+    403: (Step.KEY, "key_of_no_shop"),
+    503: (Step.WEBSERVICE, "webservice_off"),
+}
+"""Where the version hides its codes, the status alone tells (1.6.1 up to .11 and 1.7.0 without `display_errors`)."""
 _PHP_CODES = range(2, 16)
 _FOREIGN_STATUSES = {
     403: "firewall_blocks",
@@ -85,113 +86,135 @@ _FOREIGN_STATUSES = {
     406: "firewall_blocks",
     418: "firewall_blocks",
     429: "rate_limited",
+    500: "web_server_failed",
     502: "store_proxy_failed",
+    503: "store_proxy_failed",
     504: "store_proxy_failed",
 }
-_WRONG_HOST = re.compile(r"[?&]url=")
+_CHALLENGE_FIELDS = {"cf-mitigated": "challenge", "sg-captcha": "challenge"}
+_CHALLENGE_TITLES = (b"Just a moment...", b"One moment, please...", b"Robot Challenge Screen", b"Checking your browser")
+"""Cloudflare, Imunify360, SiteGround, Cloudflare before 2022."""
 
 
-def judge(answer: Answer) -> Trouble | Again | None:
-    """The trouble in an answer to `GET /api` with a key, or None: the webservice answers and knows the key."""
+def judge(answer: Answer) -> Trouble | Again | Accepted:
+    """What an answer to `GET /api` with a key tells."""
     if 300 <= answer.status < 400:
         return _redirect(answer)
     if answer.status == 401 and not from_webservice(answer):
         return _not_seen(answer)
-    codes = [fault.code for fault in faults(answer.body)]
-    if codes:
-        return _coded(answer, codes)
-    if answer.status == 200:
-        return _document(answer)
-    return _foreign(answer)
+    parts = around(answer.body)
+    try:
+        element = parse(parts.document)
+    except NotXmlError as error:
+        return _not_xml(answer, str(error))
+    if element.find("errors"):
+        return _coded(answer, element)
+    return _document(element, parts) if answer.status == 200 else _foreign(answer)
 
 
 def from_webservice(answer: Answer) -> bool:
-    """Whether PrestaShop's webservice itself made the answer, the plain 401 aside."""
+    """Whether PrestaShop's webservice itself made the answer (its plain 401 says nothing of the kind)."""
     return bool(answer.field("PSWS-Version")) or answer.field("X-Powered-By") == "PrestaShop Webservice"
 
 
-def proves_stripping(answer: Answer) -> bool:
-    """Whether the same request with `ws_key` was heard, which proves that `Authorization` got lost on the way."""
-    return from_webservice(answer)
+def challenged(answer: Answer) -> bool:
+    """Whether a service in front of the shop wants to see a human."""
+    asked = any((answer.field(name) or "").lower() == value for name, value in _CHALLENGE_FIELDS.items())
+    return asked or any(title in answer.body[:8192] for title in _CHALLENGE_TITLES)
+
+
+def excerpt(body: bytes) -> str:
+    """The first words of a page, without its tags."""
+    text = re.sub(r"<[^>]*>", " ", body[:800].decode("utf-8", "replace"))
+    return " ".join(text.split())[:160]
 
 
 def _redirect(answer: Answer) -> Trouble:
-    location = answer.field("Location") or ""
-    url = urlsplit(location)
-    bare = f"{url.scheme}://{url.netloc}"
-    if _WRONG_HOST.search(location):
-        return Trouble(Step.WEBSERVICE, "host_not_owned", bare)
-    path = url.path.rstrip("/").removesuffix("/api")
-    return Trouble(Step.WEBSERVICE, "store_redirects", bare + path if url.netloc else location)
+    location = answer.field("Location")
+    if not location:
+        return _status_trouble("store_error", answer)
+    match leads_elsewhere(location):
+        case Elsewhere(wrong_host=True) as place:
+            return Trouble(Step.WEBSERVICE, "host_not_owned", place.shown, place.store_url)
+        case place:
+            return Trouble(Step.WEBSERVICE, "store_redirects", place.shown, place.store_url)
 
 
 def _not_seen(answer: Answer) -> Trouble | Again:
     asks = answer.field("WWW-Authenticate") or ""
-    if REALM not in asks:
-        return Trouble(Step.WEBSERVICE, "site_password", asks[:120])
-    return Again(Trouble(Step.KEY, "key_not_seen"), with_ws_key=True)
+    if REALM in asks or answer.body.strip() == _PLAIN_401:
+        return Again(Trouble(Step.KEY, "key_not_seen"), with_ws_key=True)
+    if challenged(answer):
+        return Trouble(Step.WEBSERVICE, "challenge_page")
+    return Trouble(Step.WEBSERVICE, "site_password", asks[:120])
 
 
-def _coded(answer: Answer, codes: list[int | None]) -> Trouble:
-    first = codes[0]
-    if first == 22:
-        return Trouble(Step.WEBSERVICE, "webservice_off")
-    if first in _KEY_CODES:
-        return Trouble(Step.KEY, _KEY_CODES[first])
-    fault = faults(answer.body)[0]
-    if first in _PHP_CODES:
-        return Trouble(Step.WEBSERVICE, "php_error", fault.message[:200])
-    return Trouble(Step.WEBSERVICE, "store_error", f"{first}: {fault.message[:200]}")
+def _coded(answer: Answer, element: Element) -> Trouble:
+    """By the first of PrestaShop's own errors: those that follow it are its consequences."""
+    told = faults_of(element)
+    if not told:
+        return _status_trouble("store_error", answer)
+    first = told[0]
+    if first.code is None:
+        hidden = _HIDDEN_TROUBLES.get(answer.status, (Step.WEBSERVICE, "store_error"))
+        return Trouble(*hidden, f"{answer.status} {first.message}"[:200])
+    if first.code in _KEY_TROUBLES:
+        return Trouble(*_KEY_TROUBLES[first.code])
+    if first.code in _PHP_CODES:
+        return Trouble(Step.WEBSERVICE, "php_error", first.message[:200])
+    return Trouble(Step.WEBSERVICE, "store_error", f"{first.code}: {first.message}"[:200])
 
 
-def _document(answer: Answer) -> Trouble | Again | None:
-    around = noise(answer.body)
+def _document(element: Element, parts: Around) -> Trouble | Accepted:
     try:
-        root = read_root(around.document)
+        root = read_root(element)
     except NotXmlError as error:
-        return _not_xml(answer, str(error))
-    if around.harmful:
-        return Trouble(Step.WEBSERVICE, "store_noise", _excerpt(around.before.strip() or around.after.strip()))
+        return Trouble(Step.WEBSERVICE, "store_not_xml", str(error))
+    if parts.noise:
+        return Trouble(Step.WEBSERVICE, "store_noise", excerpt(parts.noise))
     if not any(root.grants.values()):
         return Trouble(Step.PERMISSIONS, "key_without_permissions")
-    return None
+    return Accepted(root, parts)
 
 
 def _not_xml(answer: Answer, reason: str) -> Trouble | Again:
-    body = answer.body
-    if b"Fatal error" in body[:4096]:
-        return Trouble(Step.WEBSERVICE, "php_fatal", _excerpt(body))
+    if answer.status != 200:
+        return _foreign(answer)
+    if b"Fatal error" in answer.body[:4096]:
+        return Trouble(Step.WEBSERVICE, "php_fatal", excerpt(answer.body))
     if challenged(answer):
         return Trouble(Step.WEBSERVICE, "challenge_page")
     if _is_html(answer):
         return Again(Trouble(Step.WEBSERVICE, "front_page"), with_dispatcher=True)
-    return Trouble(Step.WEBSERVICE, "store_not_xml", reason)
+    packed = answer.field("Content-Encoding")
+    return Trouble(Step.WEBSERVICE, "store_not_xml", f"packed as {packed[:40]}, unasked" if packed else reason)
 
 
 def _foreign(answer: Answer) -> Trouble | Again:
-    """An answer that PrestaShop's webservice did not make, and that is no success."""
+    """An answer that is no success, and that PrestaShop's webservice did not make."""
     if challenged(answer):
         return Trouble(Step.WEBSERVICE, "challenge_page")
+    if answer.status == 401:
+        return _status_trouble("key_refused", answer, Step.KEY)
     if answer.status == 404:
         return Again(Trouble(Step.WEBSERVICE, "api_not_found"), with_dispatcher=True)
-    if answer.status == 500 and not answer.body:
-        return Trouble(Step.WEBSERVICE, "php_fatal")
-    if answer.status == 503 and answer.field("Retry-After"):
+    if answer.status == 400 and b"plain HTTP" in answer.body[:4096]:
+        return Trouble(Step.WEBSERVICE, "https_needed")
+    return _failing(answer)
+
+
+def _failing(answer: Answer) -> Trouble:
+    if answer.status == 500 and (not answer.body or b"Fatal error" in answer.body[:4096]):
+        return Trouble(Step.WEBSERVICE, "php_fatal", excerpt(answer.body))
+    if answer.status == 503 and answer.field("Retry-After") and _is_html(answer):
         return Trouble(Step.WEBSERVICE, "maintenance")
-    code = _FOREIGN_STATUSES.get(answer.status, "store_error")
-    return Trouble(Step.WEBSERVICE, code, f"{answer.status} {answer.reason}")
+    return _status_trouble(_FOREIGN_STATUSES.get(answer.status, "store_error"), answer)
 
 
-def challenged(answer: Answer) -> bool:
-    """Whether a CDN wants to see a human (Cloudflare's managed challenge and its kin)."""
-    return answer.field("cf-mitigated") == "challenge" or b"Just a moment..." in answer.body[:8192]
+def _status_trouble(code: str, answer: Answer, step: Step = Step.WEBSERVICE) -> Trouble:
+    return Trouble(step, code, f"{answer.status} {answer.reason[:80]}".strip())
 
 
 def _is_html(answer: Answer) -> bool:
     kind = (answer.field("Content-Type") or "").lower()
-    return "html" in kind or answer.body.lstrip()[:9].lower() in {b"<!doctype", b"<html"}
-
-
-def _excerpt(body: bytes) -> str:
-    text = re.sub(r"<[^>]*>", " ", body[:600].decode("utf-8", "replace"))
-    return " ".join(text.split())[:160]
+    return "html" in kind or answer.body.lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))

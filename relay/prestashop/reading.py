@@ -8,9 +8,15 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_ELEMENTS = 200_000
-"""Elements of one document; a full-access root has some 300."""
+_ELEMENTS = 20_000
+"""Elements of one document; a full-access root has some 300. Reading so many takes some 10 ms."""
 _DEPTH = 64
+_RESOURCES = 500
+"""Resources that are read from a root; PrestaShop 9.1.4 has 64, and modules add some."""
+_NAME_CHARACTERS = 200
+"""What is kept of the shop's name."""
+_RESOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_CODE = re.compile(r"[0-9]{1,6}\Z")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -20,12 +26,16 @@ class NotXmlError(Exception):
 
 @dataclass(slots=True)
 class Element:
-    """An XML element; `text` is its own character data, in one piece."""
+    """An XML element with its own character data in pieces."""
 
     name: str
     attributes: dict[str, str]
-    text: str = ""
     children: list[Element] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces).strip()
 
     def find(self, name: str) -> Element | None:
         return next((child for child in self.children if child.name == name), None)
@@ -44,11 +54,13 @@ def parse(document: bytes) -> Element:
 
 
 class _Reader:
+    """UTF-8 whatever the document declares, as PrestaShop writes it: another codec never gets to work."""
+
     def __init__(self) -> None:
         self.root: Element | None = None
         self._open: list[Element] = []
         self._count = 0
-        self.parser = expat.ParserCreate()
+        self.parser = expat.ParserCreate("UTF-8")
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
@@ -71,7 +83,7 @@ class _Reader:
 
     def _data(self, text: str) -> None:
         if self._open:
-            self._open[-1].text += text
+            self._open[-1].pieces.append(text)
 
     def _refuse_doctype(self, *_declaration: object) -> None:
         raise NotXmlError("it has a doctype")
@@ -87,14 +99,17 @@ class Fault:
 
 def faults(body: bytes) -> list[Fault]:
     """The errors in an answer, in the order in which they happened: XML or JSON; empty where there are none."""
-    text = body.removeprefix(_BOM).strip()
+    text = body.replace(_BOM, b"", 1).strip()
     if text.startswith(b"{"):
         return _json_faults(text)
-    start = text.find(b"<?xml")
     try:
-        root = parse(text[start:] if start >= 0 else text)
+        return faults_of(parse(around(body).document))
     except NotXmlError:
         return []
+
+
+def faults_of(root: Element) -> list[Fault]:
+    """The errors that an XML document tells of."""
     errors = root.find("errors")
     return [_xml_fault(error) for error in errors.children] if errors else []
 
@@ -102,15 +117,18 @@ def faults(body: bytes) -> list[Fault]:
 def _json_faults(text: bytes) -> list[Fault]:
     try:
         errors = json.loads(text).get("errors", [])
-        return [Fault(int(error["code"]), str(error["message"])) for error in errors]
+        return [Fault(_code(str(error["code"])), str(error["message"])) for error in errors]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return []
 
 
 def _xml_fault(error: Element) -> Fault:
     code, message = error.find("code"), error.find("message")
-    number = code.text.strip() if code else ""
-    return Fault(int(number) if number.isdecimal() else None, message.text.strip() if message else "")
+    return Fault(_code(code.text) if code else None, message.text if message else error.text)
+
+
+def _code(text: str) -> int | None:
+    return int(text) if _CODE.match(text) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +139,14 @@ class Root:
     grants: dict[str, tuple[str, ...]]
 
 
-def read_root(document: bytes) -> Root:
+def read_root(root: Element) -> Root:
     """Raises NotXmlError where it is not the root of a webservice."""
-    api = parse(document).find("api")
+    api = root.find("api")
     if api is None:
         raise NotXmlError("it is not the list of resources that /api answers with")
     name = api.attributes.get("shopName", api.attributes.get("shop_name", ""))
-    return Root(name, {resource.name: _granted(resource) for resource in api.children})
+    named = [resource for resource in api.children if _RESOURCE_NAME.match(resource.name)]
+    return Root(name[:_NAME_CHARACTERS], {each.name: _granted(each) for each in named[:_RESOURCES]})
 
 
 def _granted(resource: Element) -> tuple[str, ...]:
@@ -135,28 +154,38 @@ def _granted(resource: Element) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
-    """What stands around the document. BOM and blanks are tolerated; anything else stock clients cannot parse."""
+class Around:
+    """A document and what stands around it."""
 
     before: bytes
     after: bytes
     document: bytes
 
     @property
-    def harmful(self) -> bool:
-        return bool(self.before.removeprefix(_BOM).strip() or self.after.strip())
+    def noise(self) -> bytes:
+        """What stock clients cannot parse: anything but byte order marks and blanks, which can be tolerated."""
+        return _bare(self.before) or _bare(self.after)
 
     @property
-    def harmless(self) -> bool:
-        return not self.harmful and bool(self.before)
+    def byte_order_mark(self) -> bool:
+        return _BOM in self.before
+
+    @property
+    def blank(self) -> bool:
+        """Whether blanks stand before the XML declaration, where XML does not allow them."""
+        return bool(self.before.replace(_BOM, b"")) and not _bare(self.before)
 
 
 _CLOSED = re.compile(rb"</prestashop\s*>")
 
 
-def noise(body: bytes) -> Noise:
+def around(body: bytes) -> Around:
     """Cut what a debug warning, a module or a file's stray blank line put around the XML."""
     start = max(0, body.find(b"<?xml"))
-    ends = [match.end() for match in _CLOSED.finditer(body)]
+    ends = [match.end() for match in _CLOSED.finditer(body, start)]
     end = ends[-1] if ends else len(body)
-    return Noise(body[:start], body[end:], body[start:end])
+    return Around(body[:start], body[end:], body[start:end])
+
+
+def _bare(part: bytes) -> bytes:
+    return part.replace(_BOM, b"").strip()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import asyncssh
 from pydantic import SecretBytes
@@ -55,7 +57,7 @@ class Authority:
 
     @property
     def trusted_clients(self) -> asyncssh.SSHAuthorizedKeys:
-        return asyncssh.import_authorized_keys(f"cert-authority {_line(self._user_ca)}\n")
+        return _NamedOnly(f"cert-authority {_line(self._user_ca)}\n")
 
     def certify_instance(self, public_key: str, identity: Identity) -> str:
         """An OpenSSH user certificate; its only principal is the agent, so the user name needs no code of ours."""
@@ -79,6 +81,22 @@ class Authority:
             self._host_key, key_id="relay", principals=[HOST_PRINCIPAL], valid_after="-1d", valid_before="+3650d"
         )
         return self._host_key, certificate
+
+
+class _NamedOnly(asyncssh.SSHAuthorizedKeys):
+    """Takes no certificate without principals: asyncssh would let it in under every name."""
+
+    def validate(
+        self,
+        key: asyncssh.SSHKey,
+        client_host: str,
+        client_addr: str,
+        cert_principals: Sequence[str] | None = None,
+        ca: bool = False,
+    ) -> Any:
+        if ca and not cert_principals:
+            return None
+        return super().validate(key, client_host, client_addr, cert_principals, ca)
 
 
 def _line(key: asyncssh.SSHKey) -> str:

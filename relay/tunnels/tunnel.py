@@ -19,6 +19,8 @@ from relay.tunnels.authority import Identity
 SETTLING_SECONDS = 2.0
 """After a login, a name that is not published yet may still come."""
 
+REASON_CHARACTERS = 200
+
 _generations = itertools.count(1)
 
 
@@ -137,9 +139,14 @@ class Tunnel:
         if self.lost:
             return TunnelLostError("the tunnel closed")
         try:
-            return ChannelRefusedError(ChannelRefusal(error.code), error.reason)
+            return ChannelRefusedError(ChannelRefusal(error.code), _plain(error.reason))
         except ValueError:
             return NotPublishedError()
+
+
+def _plain(text: str) -> str:
+    """An agent's words as they may stand in an answer or a log: short, and printable ASCII."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:REASON_CHARACTERS])
 
 
 def _close_when_late(opening: asyncio.Future[Any]) -> None:

@@ -7,7 +7,6 @@ ends when a tunnel is lost.
 import asyncio
 import json
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,16 +32,17 @@ class Job:
     tokens: list[str]
     store: str
     tunnels: int
+    directory: str  # for the keys of all instances
 
 
-async def keep(job: Job, directory: Path) -> None:
+async def keep(job: Job) -> None:
     """Open them all, say so, and stay until one is lost."""
     link, resolver, door = Link(job.relay, None), Resolver(), asyncio.Semaphore(AT_ONCE)
     tokens, store = [AccessToken.parse(token) for token in job.tokens], Store.parse(job.store)
 
     async def enrol(number: int) -> Admission:
         async with door:
-            identity, token = Identity.open(directory / str(number)), tokens[number % len(tokens)]
+            identity, token = Identity.open(Path(job.directory, str(number))), tokens[number % len(tokens)]
             return await _admission(Enrolment(job.relay, identity, lambda: token, link), store)
 
     async def dial(admission: Admission) -> Tunnel:
@@ -72,8 +72,7 @@ async def _admission(enrolment: Enrolment, store: Store) -> Admission:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="postern-agents-") as directory:
-        asyncio.run(keep(Job(**json.loads(sys.argv[1])), Path(directory)))
+    asyncio.run(keep(Job(**json.loads(sys.argv[1]))))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def idle(road: Road, store: Store, seconds: float) -> Figures:
     time.sleep(SETTLE_S)
     before = _Moment.of(road)
     with contextlib.ExitStack() as stack:
-        agents = _start_agents(stack, Job(road.relay.outside, tokens, f"http://{store.address}", TUNNELS))
+        agents = _start_agents(stack, road.relay.outside, tokens, f"http://{store.address}")
         agents.wait_for(ENROLLED, lambda: ENROLLED in agents.text() or None, OPEN_S)
         enrolled = _Moment.of(road)
         agents.wait_for(STANDING, lambda: STANDING in agents.text() or None, OPEN_S)
@@ -66,8 +66,9 @@ class _Moment:
         return cls(time.monotonic(), usage.cpu_s(relay), usage.memory(relay).rss)
 
 
-def _start_agents(stack: contextlib.ExitStack, job: Job) -> Program:
+def _start_agents(stack: contextlib.ExitStack, relay: str, tokens: list[str], store: str) -> Program:
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="postern-bench-")))
+    job = Job(relay, tokens, store, TUNNELS, str(directory))
     command = [sys.executable, "-m", "tests.bench.agents", json.dumps(dataclasses.asdict(job))]
     return programs.start(stack, "agents", command, directory)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -12,9 +13,8 @@ import pytest
 from tests.lab.machine import LabError, Machine, running
 from tests.lab.network import PREFIX, Network
 from tests.lab.parties import CA, STORE, URL, Agent, Relay, Shop
-from tests.lab.wheels import wheelhouse
-
-JOURNAL = ("journalctl", "-b", "-n", "40", "-u", "postern-*", "-u", "probe", "-o", "short-iso-precise", "--no-pager")
+from tests.lab.verdict import Verdict, table
+from tests.lab.wheels import lab_directory, wheelhouse
 
 
 @pytest.hookimpl(wrapper=True)
@@ -25,16 +25,36 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         used = getattr(item, "funcargs", {}).values()
         machines = {part.machine for part in used if isinstance(part, Agent | Relay)}
         for machine in machines | {part for part in used if isinstance(part, Machine)}:
-            told = machine.run(*JOURNAL, check=False)
-            report.sections.append((f"journal of {machine.name}", told.stdout + told.stderr))
+            report.sections.append((f"journal of {machine.name}", machine.last_words()))
     return report
+
+
+VERDICTS = pytest.StashKey[list[Verdict]]()
+
+
+@pytest.fixture(scope="session")
+def verdicts(pytestconfig: pytest.Config) -> list[Verdict]:
+    """Where the rounds of the faults are collected; their table is printed at the end."""
+    return pytestconfig.stash.setdefault(VERDICTS, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if rounds := config.stash.get(VERDICTS, []):
+        terminalreporter.write_sep("=", "what faults cost")
+        terminalreporter.write_line(table(rounds))
 
 
 @pytest.fixture(scope="session")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory for this run, on a machine where the lab can be built."""
+    """A directory for this run, on a machine where the lab can be built and nobody else is in it."""
     if os.geteuid() != 0:
         pytest.fail("the lab needs root: sudo make lab", pytrace=False)
+    lab_directory().mkdir(parents=True, exist_ok=True)
+    lock = os.open(lab_directory() / ".lock-run", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pytest.fail(f"another run is in this lab: wait for it, or set LAB_DIR (now {lab_directory()})", pytrace=False)
     return tmp_path_factory.mktemp("lab")
 
 

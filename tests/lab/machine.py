@@ -72,6 +72,23 @@ class Machine:
         lines = self.tell("journalctl", "-b", "-u", unit, "-o", "json", "--no-pager", f"--since=@{since:.6f}")
         return [json.loads(line) for line in lines.splitlines()]
 
+    def last_words(self) -> str:
+        """The end of what its own services have logged, for who looks for the cause of a failure."""
+        words = (
+            "journalctl",
+            "-b",
+            "-n",
+            "40",
+            "-u",
+            "postern-*",
+            "-u",
+            "probe",
+            "-o",
+            "short-iso-precise",
+            "--no-pager",
+        )
+        return self.run(*words, check=False).stdout
+
     def events(self, unit: str, *, since: float = 0.0) -> list[tuple[float, dict[str, Any]]]:
         """The unit's own log lines with their unix time; a line that is no JSON object is its own `event`."""
         entries = [entry for entry in self.journal(unit, since=since) if entry.get("_SYSTEMD_UNIT") == unit]
@@ -85,6 +102,9 @@ def running(machine: Machine) -> Iterator[None]:
     machine.start()
     try:
         yield
+    except LabError as error:
+        error.add_note(machine.last_words())
+        raise
     finally:
         machine.stop()
 

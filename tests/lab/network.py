@@ -42,10 +42,10 @@ class Network:
         return self._script("sh", namespace, *command, check=check, seconds=seconds).stdout
 
     def spawn(self, namespace: str, *command: str, log: Path) -> subprocess.Popen[str]:
-        """Start a program of this machine in a namespace; its standard input and output are pipes."""
+        """Start a program of this machine in a namespace; its standard input and output are pipes. It ends with us."""
         with log.open("w") as file:
             return subprocess.Popen(
-                [str(SCRIPT), "sh", namespace, *command],
+                ["setpriv", "--pdeathsig", "TERM", str(SCRIPT), "sh", namespace, *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,

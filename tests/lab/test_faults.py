@@ -81,14 +81,11 @@ FAULTS = [
 
 
 @pytest.fixture(scope="module")
-def verdicts() -> Iterator[list[Verdict]]:
-    """Collects the rounds; at the end the table is printed, and with FULL=1 written down."""
-    rounds: list[Verdict] = []
-    yield rounds
-    if rounds:
-        print(f"\n{table(rounds)}")
-        if FULL:
-            RESULTS.write_text(_report(rounds))
+def rounds(verdicts: list[Verdict]) -> Iterator[list[Verdict]]:
+    """Collects the rounds; at the end, with FULL=1, they are written down."""
+    yield verdicts
+    if FULL:
+        RESULTS.write_text(_report(verdicts))
 
 
 @pytest.fixture
@@ -98,12 +95,10 @@ def scene(network: Network, relay: Relay, agent: Agent, shop: Shop, account: dic
 
 @pytest.mark.parametrize("number", range(1, ROUNDS + 1))
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_it_recovers_and_nothing_happens_twice(
-    fault: Fault, number: int, scene: Scene, verdicts: list[Verdict]
-) -> None:
+def test_it_recovers_and_nothing_happens_twice(fault: Fault, number: int, scene: Scene, rounds: list[Verdict]) -> None:
     """Requests are answered again in time, by themselves; no POST reaches the shop twice; no answer lies about it."""
     verdict = play(fault, f"{fault.name.replace(' ', '-')}-{number}", scene)
-    verdicts.append(verdict)
+    rounds.append(verdict)
     print(verdict)
     assert verdict.sent > 2 * CALM_SECONDS * RATE * MOST
     assert (verdict.doubled, verdict.untrue) == (0, 0)

@@ -105,20 +105,21 @@ def test_a_revoked_token_ends_it_for_good(agent: Agent, relay: Relay, account: A
     token = next(t for t in relay.ask("agents", "tokens", "list", agent_id)["items"] if not t["revoked_at"])
     agent.machine.run("systemctl", "restart", AGENT_UNIT)
     agent.connect()
-    relay.ask("agents", "tokens", "revoke", agent_id, token["id"])
 
     def state() -> dict[str, str]:
         return dict(agent.machine.unit(AGENT_UNIT, "ActiveState", "Result", "ExecMainStatus", "NRestarts"))
 
-    eventually(lambda: state()["ActiveState"] == "failed", "the unit has failed")
-    time.sleep(4)  # twice RestartSec
-    assert state() == {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "78", "NRestarts": "0"}
-    last = [event for _, event in agent.machine.events(AGENT_UNIT)][-1]["event"]
-    assert "token" in last
-    assert relay.get(account["connection"], "/api/products/1").status == 503
-    fresh = relay.ask("agents", "tokens", "create", agent_id)
-    agent.machine.write(TOKEN_FILE, fresh["token"] + "\n", mode=0o600)
-    agent.machine.run("systemctl", "start", AGENT_UNIT)
+    try:
+        relay.ask("agents", "tokens", "revoke", agent_id, token["id"])
+        eventually(lambda: state()["ActiveState"] == "failed", "the unit has failed")
+        time.sleep(4)  # twice RestartSec
+        assert state() == {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "78", "NRestarts": "0"}
+        assert "token was revoked" in [str(event["event"]) for _, event in agent.machine.events(AGENT_UNIT)][-1]
+        assert relay.get(account["connection"], "/api/products/1").status == 503
+    finally:
+        fresh = relay.ask("agents", "tokens", "create", agent_id)
+        agent.machine.write(TOKEN_FILE, fresh["token"] + "\n", mode=0o600)
+        agent.machine.run("systemctl", "restart", AGENT_UNIT)
     agent.connect()
     assert relay.get(account["connection"], "/api/products/1").status == 200
 

@@ -1,4 +1,4 @@
-"""Somebody between agent and relay: an HTTP hop that reads, keeps and changes what passes, and an SSH server that lies."""
+"""Somebody between agent and relay: an HTTP hop that keeps and changes what passes, an SSH server that pretends."""
 
 from __future__ import annotations
 

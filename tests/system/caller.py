@@ -160,9 +160,7 @@ class Line:
         return data
 
 
-def request(
-    method: str, target: str, headers: Headers = (), body: bytes = b"", *, host: str = "relay.test"
-) -> bytes:
+def request(method: str, target: str, headers: Headers = (), body: bytes = b"", *, host: str = "relay.test") -> bytes:
     """A request's bytes, with Host and Content-Length where they are missing."""
     given = list(headers)
     names = {name.lower() for name, _ in given}

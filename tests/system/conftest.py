@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.store_conformance.replay import RECORDED_DOMAIN
-from tests.system.programs import HOST, free_ports
-from tests.system.road import OPEN, Agent, Connection, Road, Shop
+from tests.system.bad_input import KEY, Ground
+from tests.system.lan import DOMAIN, Lan, open_lan
+from tests.system.road import OPEN, Connection, NewRoad, Road, Shop
 
 for _name in ("authentication", "failures", "formats", "hosts", "images", "queries", "writes"):
     pytest.register_assert_rewrite(f"tests.store_conformance.test_{_name}")
-
-DOMAIN = "shop.test"
-CONFORMANCE_DOMAIN = "shop.example"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,9 +28,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and item.path.parent == Path(__file__).parent:
         report.sections += [(f"programs of {road.home.name}", road.logs()) for road in OPEN]
     return report
-
-
-NewRoad = Callable[..., Road]
 
 
 @pytest.fixture(scope="session")
@@ -63,47 +55,10 @@ def road(new_road: NewRoad) -> Road:
     return new_road("shared")
 
 
-@dataclass(frozen=True, slots=True)
-class Lan:
-    """What stands at the inner end of the shared road."""
-
-    shop: Shop
-    agent: Agent
-    conformance_port: int  # where a shop may be put that is published as CONFORMANCE_DOMAIN
-    recorded_port: int  # the same for RECORDED_DOMAIN
-
-
 @pytest.fixture(scope="session")
 def lan(road: Road) -> Iterator[Lan]:
-    """One agent that publishes a shop, and some names behind which there is none."""
-    shop = road.start_shop("--domain", DOMAIN, name="main-shop")
-    conformance, recorded, refused = free_ports(3)
-    with socket.socket() as deaf, ExitStack() as stack:
-        deaf.bind((HOST, 0))
-        deaf.listen(0)
-        _fill(deaf, stack)
-        stores = {
-            DOMAIN: f"{HOST}:{shop.port}",
-            CONFORMANCE_DOMAIN: f"{HOST}:{conformance}",
-            RECORDED_DOMAIN: f"{HOST}:{recorded}",
-            "refused.test": f"{HOST}:{refused}",
-            "nowhere.test": "nosuch.invalid:80",
-            "silent.test": f"{HOST}:{deaf.getsockname()[1]}",
-        }
-        entry = road.new_agent("main")
-        agent = road.start_agent(entry, [f"http://{name}={address}" for name, address in stores.items()])
-        yield Lan(shop, agent, conformance, recorded)
-
-
-def _fill(deaf: socket.socket, stack: ExitStack) -> None:
-    """Take every place in the queue of a listener that accepts nobody: who comes now gets no answer at all."""
-    while True:
-        waiting = stack.enter_context(socket.socket())
-        waiting.settimeout(0.2)
-        try:
-            waiting.connect(deaf.getsockname())
-        except TimeoutError:
-            return
+    with open_lan(road) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -115,3 +70,12 @@ def shop(lan: Lan) -> Shop:
 def connection(road: Road, lan: Lan) -> Connection:
     """The main shop with the key that may do everything."""
     return road.connect(lan.agent.entry.id, f"http://{DOMAIN}", lan.shop.key)
+
+
+@pytest.fixture(scope="session")
+def ground(road: Road, lan: Lan, connection: Connection, tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """What bad input is tried on."""
+    made = Ground(tmp_path_factory.mktemp("bad-input"), road, lan, connection, road.new_agent().token)
+    made.file("token", made.token, 0o600)
+    made.file("key", KEY, 0o600)
+    return made

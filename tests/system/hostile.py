@@ -47,9 +47,11 @@ def sign(road: Road, token: str | None, key: Ed25519PrivateKey, **more: Any) -> 
     return SignedRequest.sign(request, key=key, token=AccessToken.parse(token) if token else None, **given)
 
 
-def post(road: Road, signed: SignedRequest, *, body: bytes | None = None, **headers: str) -> Answer:
+def post(
+    road: Road, signed: SignedRequest, headers: dict[str, str] | None = None, *, body: bytes | None = None
+) -> Answer:
     """Send it, with another body or other headers than were signed where the test wants that."""
-    sent = [*(signed.headers | headers).items()]
+    sent = [*(signed.headers | (headers or {})).items()]
     return caller.ask(road.http_port, "POST", PATH, sent, signed.body if body is None else body)
 
 
@@ -101,13 +103,13 @@ async def refused(road: Road, user: str, keys: list[Any], **options: Any) -> str
     try:
         async with dialled(road, user, keys, **options) as connection:
             # the relay judges revocations once SSH itself is content, so the word may come a moment after the login
-            await connection.create_server(_nobody, "shop.test", 80, encoding=None)
+            await connection.create_server(nobody, "shop.test", 80, encoding=None)
     except (asyncssh.Error, asyncssh.ChannelListenError, OSError) as error:
         return str(error)
     raise AssertionError(f"{user} got in, and published a store")
 
 
-def _nobody(_host: str, _port: int) -> Any:
+def nobody(_host: str, _port: int) -> Any:
     raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "nobody here")
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,14 +24,18 @@ COMMAND_SECONDS = 30.0
 LOOK_SECONDS = 0.01  # between two looks
 TAIL_LINES = 15
 TAIL_CHARACTERS = 600  # of one line
-CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24  # linux/capability.h, linux/prctl.h
+# root goes past the permission bits of files; without these two rights it is refused like everybody else
+PLAIN_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+# if a program may not dump core, then because it has forbidden that itself
+CORES_ALLOWED = ["sh", "-c", 'ulimit -c "$(ulimit -H -c)"; exec "$@"', "sh"]
 
 Found = TypeVar("Found")
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """A clean one: nothing of the caller's own settings reaches a program under test."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", **more}
+    clean = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
+    return clean | dict(variables or {})
 
 
 def eventually(what: str, look: Callable[[], Found], seconds: float = 10.0) -> Found:
@@ -54,21 +56,6 @@ def free_ports(count: int) -> list[int]:
         return [int(sock.getsockname()[1]) for sock in sockets]
 
 
-def allow_cores() -> None:
-    """Before exec: if a program may not dump core, then because it has forbidden that itself."""
-    _, most = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
-
-
-def obey_permissions() -> None:
-    """Before exec: root loses the right to go past the permission bits of files, as everybody else has none."""
-    if os.geteuid() == 0:
-        libc = ctypes.CDLL(None, use_errno=True)
-        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-            if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
-                raise OSError(ctypes.get_errno(), "root cannot give up CAP_DAC_OVERRIDE here")
-
-
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A command that has ended."""
@@ -84,39 +71,46 @@ class Finished:
 
 
 def finish(
-    *command: str, text: str = "", plain_user: bool = False, seconds: float = COMMAND_SECONDS, **more: str
+    *command: str,
+    text: str = "",
+    plain_user: bool = False,
+    seconds: float = COMMAND_SECONDS,
+    variables: Mapping[str, str] | None = None,
 ) -> Finished:
     """Run to the end; `plain_user`: file permissions count, also for root."""
-    done = subprocess.run(
-        command,
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        cwd=ROOT,
-        env=environment(**more),
-        check=False,
-        preexec_fn=obey_permissions if plain_user else None,  # noqa: PLW1509 - one thread forks, prctl only
-    )
+    command = (*(PLAIN_USER if plain_user else ()), *command)
+    try:
+        done = subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            cwd=ROOT,
+            env=environment(variables),
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        said = (error.stderr or b"").decode(errors="replace")
+        raise AssertionError(f"{' '.join(command)} still runs after {seconds:g} s: {said}") from None
     return Finished(command, done.returncode, done.stdout, done.stderr, time.monotonic())
 
 
 class Program:
     """A program that runs until it is stopped."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, *, piped: bool = False, **more: str) -> None:
+    def __init__(self, name: str, command: Sequence[str], log: Path, *, piped: bool = False) -> None:
         self.name, self.command, self.log = name, command, log
         self._told = False
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                command,
+                [*CORES_ALLOWED, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if piped else output,
                 stderr=output,
                 cwd=ROOT,
-                env=environment(**more),
+                env=environment(),
                 start_new_session=True,
-                preexec_fn=allow_cores,  # noqa: PLW1509 - setrlimit only
             )
 
     @property

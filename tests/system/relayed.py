@@ -16,7 +16,7 @@ from tests.system.road import Connection
 SECONDS = 30.0  # for a whole exchange
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RelayedShop:
     """Calls the store through one connection per key; the caller shows that connection's access key."""
 

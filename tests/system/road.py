@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -145,7 +144,9 @@ class Connection:
     ) -> Answer:
         """One exchange with the connection's own access key, with another one, or with an API token."""
         credential = caller.bearer(token) if token else basic(self.access_key if key is None else key)
-        return caller.ask(self.relay_port, method, f"/to/{self.id}{path}", [credential, *headers], body, seconds=seconds)
+        return caller.ask(
+            self.relay_port, method, f"/to/{self.id}{path}", [credential, *headers], body, seconds=seconds
+        )
 
     def bare(self, path: str, method: str = "GET", headers: Headers = (), body: bytes = b"") -> Answer:
         """One exchange without a credential."""
@@ -199,8 +200,8 @@ class Road:
         """An API token that may do everything."""
         return str(self.cli("tokens", "create", "--name", "tests", "--scope", "operate")["token"])
 
-    def start(self, name: str, command: Sequence[str], *, piped: bool = False, **more: str) -> Program:
-        program = Program(name, command, self.home / f"{name}.log", piped=piped, **more)
+    def start(self, name: str, command: Sequence[str], *, piped: bool = False) -> Program:
+        program = Program(name, command, self.home / f"{name}.log", piped=piped)
         self._programs.append(program)
         self._stack.callback(program.stop)
         return program
@@ -286,7 +287,9 @@ class Road:
     def leaks(self) -> list[str]:
         """Which of the road's secrets stand in which log."""
         texts = {path.name: path.read_text(errors="replace") for path in self.home.glob("*.log")}
-        return [f"{secret[:12]}… in {name}" for name, text in texts.items() for secret in self.secrets if secret in text]
+        return [
+            f"{secret[:12]}… in {name}" for name, text in texts.items() for secret in self.secrets if secret in text
+        ]
 
     def close(self) -> None:
         """End everything. AssertionError if a program has written a traceback."""
@@ -294,8 +297,8 @@ class Road:
         for program in reversed(self._programs):
             program.end_soon()
         self._stack.close()
-        told = [program.name for program in self._programs if "Traceback (most recent" in program.text()]
-        assert not told, f"a traceback in the log of {told}:\n{self.logs()}"
+        broken = {program.log: program for program in self._programs if "Traceback (most recent" in program.text()}
+        assert not broken, "a traceback in a log:\n" + "\n".join(program.tail() for program in broken.values())
 
     def _ready(self) -> bool:
         with contextlib.suppress(OSError, caller.BrokenOffError):
@@ -310,10 +313,7 @@ class Road:
         self.secrets.add(text)
 
 
-def stop_with(program: Program, number: signal.Signals = signal.SIGTERM, seconds: float = START_SECONDS) -> int:
-    """The exit status after a signal."""
-    program.signal(number)
-    return program.ends(seconds)
+NewRoad = Callable[..., Road]
 
 
 def _text(value: object) -> str:
@@ -322,4 +322,3 @@ def _text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("latin-1").encode("unicode_escape").decode("ascii")
     return str(value)
-

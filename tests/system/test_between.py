@@ -16,9 +16,9 @@ from agent.wire.token import AccessToken
 from relay.tunnels.authority import HOST_PRINCIPAL
 from tests.system import between, caller, hostile
 from tests.system.between import Hop, impostor
-from tests.system.conftest import DOMAIN, NewRoad
+from tests.system.lan import DOMAIN
 from tests.system.programs import HOST
-from tests.system.road import Agent, Road
+from tests.system.road import Agent, NewRoad, Road
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -117,7 +117,12 @@ async def test_what_the_hop_has_read_is_of_no_use(tapped: Road, hop: Hop) -> Non
     taken = hop.taken[-1]
     token = AccessToken.parse(agent.entry.token)
     assert token.id.encode() in taken
-    for secret in (agent.entry.token.encode(), token.secret, token.secret.hex().encode(), base64.b64encode(token.secret)):
+    for secret in (
+        agent.entry.token.encode(),
+        token.secret,
+        token.secret.hex().encode(),
+        base64.b64encode(token.secret),
+    ):
         assert secret not in taken
     again = await asyncio.to_thread(caller.ask_raw, tapped.http_port, taken)
     assert (again.status, again.json["code"]) == (409, "nonce_reused")

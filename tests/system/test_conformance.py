@@ -29,7 +29,7 @@ from tests.store_conformance.replay import (
     repeat,
 )
 from tests.store_conformance.scene import open_scene
-from tests.system.conftest import CONFORMANCE_DOMAIN, Lan
+from tests.system.lan import CONFORMANCE_DOMAIN, Lan
 from tests.system.relayed import RelayedShop
 from tests.system.road import Road
 
@@ -97,9 +97,7 @@ async def test_12_stripped_authorization(road: Road, lan: Lan, shop: Shop, store
     store.knobs.auth_stripped = True
     stripped = await get(shop, "/api/orders")
     assert (stripped.status, stripped.body) == (401, b"401 Unauthorized")
-    in_query = road.connect(
-        lan.agent.entry.id, f"http://{CONFORMANCE_DOMAIN}", store.keys["full"], key_place="ws_key"
-    )
+    in_query = road.connect(lan.agent.entry.id, f"http://{CONFORMANCE_DOMAIN}", store.keys["full"], key_place="ws_key")
     relayed = RelayedShop(road.http_port, {"FULL": in_query})
     assert (await get(relayed, "/api/orders")).status == 200
     assert (await get(relayed, f"/api/orders?ws_key={in_query.access_key}", key=None)).status == 200

@@ -11,7 +11,7 @@ import pytest
 
 from tests.system import caller
 from tests.system.caller import Answer, basic, bearer
-from tests.system.conftest import DOMAIN, Lan
+from tests.system.lan import DOMAIN, Lan
 from tests.system.programs import eventually
 from tests.system.road import Connection, Road, Shop
 
@@ -50,34 +50,36 @@ def headers_of(answer: Answer) -> list[tuple[str, str]]:
     return [(name, value) for name, value in answer.headers if name.lower() != "date"]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda con, shop: basic("W" * 32),
-        lambda con, shop: basic(""),
-        lambda con, shop: basic("", con.access_key),
-        lambda con, shop: basic(con.access_key[:-1]),
-        lambda con, shop: basic(con.access_key + "A"),
-        lambda con, shop: basic(con.access_key.lower()),
-        lambda con, shop: basic(" " + con.access_key),
-        lambda con, shop: basic(con.access_key + "\x00"),
-        lambda con, shop: basic(con.id),
-        lambda con, shop: basic(shop.key),
-        lambda con, shop: bearer(con.access_key),
-        lambda con, shop: bearer("ptk_" + "a" * 58),
-        lambda con, shop: bearer(""),
-        lambda con, shop: ("Authorization", "Basic not base64!"),
-        lambda con, shop: ("Authorization", "Basic " + base64.b64encode(b"\xff\xfe").decode()),
-        lambda con, shop: ("Authorization", f"Digest {con.access_key}"),
-        lambda con, shop: ("Authorization", con.access_key),
-        lambda con, shop: ("X-Api-Key", con.access_key),
-    ],
-)  # fmt: skip
-def test_wrong_credentials(connection: Connection, shop: Shop, wrong: object) -> None:
+def wrong_credentials(con: Connection, shop: Shop) -> dict[str, tuple[str, str]]:
+    key = con.access_key
+    return {
+        "another key": basic("W" * 32),
+        "empty": basic(""),
+        "as password": basic("", key),
+        "cut": basic(key[:-1]),
+        "longer": basic(key + "A"),
+        "lower case": basic(key.lower()),
+        "a blank": basic(" " + key),
+        "a NUL": basic(key + "\x00"),
+        "the connection's id": basic(con.id),
+        "the store's key": basic(shop.key),
+        "key as Bearer": bearer(key),
+        "another token": bearer("ptk_" + "a" * 58),
+        "empty Bearer": bearer(""),
+        "no base64": ("Authorization", "Basic not base64!"),
+        "no text": ("Authorization", "Basic " + base64.b64encode(b"\xff\xfe").decode()),
+        "Digest": ("Authorization", f"Digest {key}"),
+        "no scheme": ("Authorization", key),
+        "another field": ("X-Api-Key", key),
+    }
+
+
+def test_wrong_credentials(connection: Connection, shop: Shop) -> None:
     """Anything but the access key as Basic user is refused alike, and the store hears nothing of it."""
     before = shop.counts()["requests"]
-    answer = connection.bare("/api/orders", headers=[wrong(connection, shop)])  # type: ignore[operator]  # see above
-    assert answer.verdict == UNAUTHENTICATED
+    wrong = wrong_credentials(connection, shop)
+    told = {name: connection.bare("/api/orders", headers=[header]).verdict for name, header in wrong.items()}
+    assert told == dict.fromkeys(wrong, UNAUTHENTICATED)
     assert shop.counts()["requests"] == before
 
 
@@ -132,7 +134,7 @@ def test_another_accounts_connection_answers_exactly_as_an_unknown_one(
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
+    "call",
     [
         ("GET", "/v1/agents/{agent}"),
         ("PATCH", "/v1/agents/{agent}"),
@@ -147,9 +149,10 @@ def test_another_accounts_connection_answers_exactly_as_an_unknown_one(
     ],
 )
 def test_ids_of_another_account_answer_exactly_as_unknown_ids(
-    road: Road, lan: Lan, connection: Connection, tenant: Tenant, method: str, path: str
+    road: Road, lan: Lan, connection: Connection, tenant: Tenant, call: tuple[str, str]
 ) -> None:
     """On /v1 too: what belongs to somebody else does not exist."""
+    method, path = call
     body = {"PATCH": {"name": "mine now"}, "POST": {}}.get(method)
     told = []
     for agent, con in ((lan.agent.entry.id, connection.id), ("agt_aaaaaaaaaaaaaaaa", NOBODY)):

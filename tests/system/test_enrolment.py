@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agent.wire.token import AccessToken
 from tests.system import caller, hostile
 from tests.system.caller import Answer
-from tests.system.conftest import Lan
+from tests.system.lan import Lan
 from tests.system.programs import AGENT, finish, problem_of
 from tests.system.road import Road
 
@@ -50,9 +50,9 @@ def test_nothing_of_it_can_be_changed(road: Road) -> None:
     assert changed != signed.body
     spoiled = {
         "body": hostile.post(road, signed, body=changed),
-        "time": hostile.post(road, signed, **{"Postern-Time": str(signed.time + 1)}),
-        "nonce": hostile.post(road, signed, **{"Postern-Nonce": "0" * 32}),
-        "token": hostile.post(road, signed, **{"Postern-Token": AccessToken.parse(other.token).id}),
+        "time": hostile.post(road, signed, {"Postern-Time": str(signed.time + 1)}),
+        "nonce": hostile.post(road, signed, {"Postern-Nonce": "0" * 32}),
+        "token": hostile.post(road, signed, {"Postern-Token": AccessToken.parse(other.token).id}),
     }
     assert {name: code(answer) for name, answer in spoiled.items()} == dict.fromkeys(
         spoiled, (403, "signature_invalid")
@@ -66,10 +66,10 @@ def test_both_keys_must_sign(road: Road) -> None:
     key = Ed25519PrivateKey.generate()
     own, foreign = hostile.sign(road, mine.token, key), hostile.sign(road, theirs.token, key)
     mixed = {"Postern-Token": own.headers["Postern-Token"]}
-    assert code(hostile.post(road, foreign, **mixed)) == (403, "signature_invalid")
+    assert code(hostile.post(road, foreign, mixed)) == (403, "signature_invalid")
     stranger = hostile.sign(road, mine.token, Ed25519PrivateKey.generate())
     stolen = {"Postern-Instance-Signature": stranger.headers["Postern-Instance-Signature"]}
-    assert code(hostile.post(road, own, **stolen)) == (403, "signature_invalid")
+    assert code(hostile.post(road, own, stolen)) == (403, "signature_invalid")
 
 
 def test_an_enrolment_is_for_one_relay_and_one_hour(road: Road) -> None:
@@ -96,7 +96,9 @@ def test_a_second_machine_is_an_instance_too_many(road: Road) -> None:
     """While the agent's one place is held by an instance that is online, another key is refused, token or not."""
     entry = road.new_agent()
     agent = road.start_agent(entry, ["http://shop.test=127.0.0.1:9"])
-    assert code(hostile.post(road, hostile.sign(road, entry.token, Ed25519PrivateKey.generate())))[1] == "instance_limit"
+    assert (
+        code(hostile.post(road, hostile.sign(road, entry.token, Ed25519PrivateKey.generate())))[1] == "instance_limit"
+    )
     agent.program.stop()
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.system.caller import Line, ask_raw, basic, request
-from tests.system.conftest import DOMAIN
+from tests.system.lan import DOMAIN
 from tests.system.road import Connection, Shop
 
 UNDER_API = re.compile(r"/+api([/&?].*)?")

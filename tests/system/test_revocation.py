@@ -11,8 +11,8 @@ import pytest
 
 from tests.system import hostile
 from tests.system.caller import Answer, BrokenOffError, Line, basic, request
-from tests.system.conftest import DOMAIN, Lan
 from tests.system.hostile import dialled
+from tests.system.lan import DOMAIN, Lan
 from tests.system.programs import HOST, Finished, problem_of
 from tests.system.road import Agent, Connection, Road, Shop
 
@@ -107,9 +107,7 @@ def words_of(road: Road, what: str, agent: Agent) -> list[str]:
 
 
 @pytest.mark.parametrize("what", ["agent", "instance", "token"])
-def test_live_tunnels_are_cut_within_a_second(
-    road: Road, slow: Shop, standing: dict[str, Standing], what: str
-) -> None:
+def test_live_tunnels_are_cut_within_a_second(road: Road, slow: Shop, standing: dict[str, Standing], what: str) -> None:
     """What is under way breaks at once: a write is told `tunnel_lost`, a download ends before its end."""
     one = standing[what]
     words = words_of(road, what, one.agent)
@@ -147,7 +145,7 @@ async def test_a_certificate_is_no_use_after_the_revocation(road: Road, lan: Lan
     keys = [(instance.key, instance.certificate)]
     command = Agent(instance.entry, lan.agent.program, lan.agent.state_dir, lan.agent.token_file)
     async with dialled(road, instance.entry.id, keys) as connection:
-        await connection.create_server(hostile._nobody, DOMAIN, 80, encoding=None)
+        await connection.create_server(hostile.nobody, DOMAIN, 80, encoding=None)
         done = road.command(*words_of(road, what, command))
         assert done.status == 0, str(done)
         await connection.wait_closed()

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.system.caller import JSON, Answer, BrokenOffError, ask_raw, basic, bearer, request
-from tests.system.conftest import DOMAIN, NewRoad
+from tests.system.lan import DOMAIN
 from tests.system.programs import AGENT, HOST, Finished, Program, finish
-from tests.system.road import Agent, Connection, Entry, Road, Shop
+from tests.system.road import Agent, Connection, Entry, NewRoad, Road, Shop
 
 STORE_KEY = "CANARYKEYCANARYKEYCANARYKEY12345"
+KEY_BYTES = STORE_KEY.encode()
 
 
 @dataclass
@@ -50,7 +51,7 @@ def watching(processes: set[bytes]) -> Iterator[None]:
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(0.02):
+        while not over.wait(0.05):
             for place in Path("/proc").glob("[0-9]*"):
                 for what in ("cmdline", "environ"):
                     with contextlib.suppress(OSError):
@@ -73,7 +74,9 @@ def told(new_road: NewRoad) -> Told:
     with watching(processes):
         shop = road.start_shop("--domain", DOMAIN, "--key", "full=" + STORE_KEY)
         made, agent_token = make_on_the_command_line(road)
-        agent = road.start_agent(Entry(made[0]["id"], agent_token), [f"http://{DOMAIN}={HOST}:{shop.port}", f"http://refused.test={HOST}:1"])
+        agent = road.start_agent(
+            Entry(made[0]["id"], agent_token), [f"http://{DOMAIN}={HOST}:{shop.port}", f"http://refused.test={HOST}:1"]
+        )
         plain, query = (Connection(one["id"], one["access_key"], road.http_port, STORE_KEY) for one in made[1:3])
         api_token = made[3]["token"]
         secrets = forms("store key", STORE_KEY) | forms("access token", agent_token) | forms("API token", api_token)
@@ -104,13 +107,22 @@ def use(told: Told, plain: Connection, query: Connection, token: str) -> None:
         key = connection.access_key
         for path in paths:
             mark = "&" if "?" in path else "?"
-            told.answers += [connection.ask(path), connection.ask(path, headers=[JSON]), connection.ask(path, token=token)]
-            told.answers += [connection.bare(f"{path}{mark}ws_key={key}"), connection.bare(f"{path}{mark}ws_key={key}x")]
+            told.answers += [
+                connection.ask(path),
+                connection.ask(path, headers=[JSON]),
+                connection.ask(path, token=token),
+            ]
+            told.answers += [
+                connection.bare(f"{path}{mark}ws_key={key}"),
+                connection.bare(f"{path}{mark}ws_key={key}x"),
+            ]
         told.answers.append(connection.ask("/api/customers", "POST", body=b'{"not": "xml"}'))
         told.answers.append(connection.ask("/api/customers", "POST", body=b""))
         for method in ("TRACE", "OPTIONS", "HEAD", "DELETE", "FOO"):
             told.answers.append(connection.ask("/api/customers/999", method))
-        told.answers.append(ask_raw(road.http_port, request("GET", f"/to/{connection.id}/api", [basic(key), basic(key)])))
+        told.answers.append(
+            ask_raw(road.http_port, request("GET", f"/to/{connection.id}/api", [basic(key), basic(key)]))
+        )
         told.answers.append(connection.ask("/api/orders", headers=[("Sec-Fetch-Mode", "navigate")]))
         for trouble in TROUBLES:
             with shop.troubled(**trouble), contextlib.suppress(BrokenOffError):
@@ -121,7 +133,13 @@ def use(told: Told, plain: Connection, query: Connection, token: str) -> None:
         answer = road.api("GET", path, token=token)
         answer.body = answer.body.replace(token.encode()[:80], b"") if token in path else answer.body
         told.answers.append(answer)
-    wrong = {"name": "x", "mode": "on-premise", "agent": told.agent.entry.id, "store_url": "nonsense", "api_key": STORE_KEY}
+    wrong = {
+        "name": "x",
+        "mode": "on-premise",
+        "agent": told.agent.entry.id,
+        "store_url": "nonsense",
+        "api_key": STORE_KEY,
+    }
     told.answers.append(road.api("POST", "/v1/connections", wrong, token))
     told.answers.append(road.api("POST", "/v1/connections", {**wrong, "api_key": STORE_KEY + "X"}, token))
     told.answers.append(road.api("PATCH", f"/v1/connections/{plain.id}", {"api_key": [STORE_KEY]}, token))
@@ -130,12 +148,12 @@ def use(told: Told, plain: Connection, query: Connection, token: str) -> None:
 
 TROUBLES: list[dict[str, object]] = [
     {"hang_up": "before_answer"},
-    {"raw_answer": b"HTTP/1.1 200 OK\r\nX-Echo: " + STORE_KEY.encode() + b"\r\nContent-Length: 0\r\n\r\n"},
-    {"raw_answer": b"HTTP/1.1 302 Found\r\nLocation: /x?ws_key=" + STORE_KEY.encode() + b"\r\nContent-Length: 0\r\n\r\n"},
-    {"raw_answer": b"HTTP/1.1 103 Hints\r\nLink: " + STORE_KEY.encode() + b"\r\n\r\nHTTP/1.1 204 No\r\n\r\n"},
-    {"raw_answer": b"HTTP/1.1 200 OK\r\nBad Line " + STORE_KEY.encode() + b"\r\n\r\n"},
-    {"raw_answer": STORE_KEY.encode() + b"\r\n\r\n"},
-    {"raw_answer": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + STORE_KEY.encode() + b"\r\n\r\n"},
+    {"raw_answer": b"HTTP/1.1 200 OK\r\nX-Echo: " + KEY_BYTES + b"\r\nContent-Length: 0\r\n\r\n"},
+    {"raw_answer": b"HTTP/1.1 302 Found\r\nLocation: /?ws_key=" + KEY_BYTES + b"\r\nContent-Length: 0\r\n\r\n"},
+    {"raw_answer": b"HTTP/1.1 103 Hints\r\nLink: " + KEY_BYTES + b"\r\n\r\nHTTP/1.1 204 No\r\n\r\n"},
+    {"raw_answer": b"HTTP/1.1 200 OK\r\nBad Line " + KEY_BYTES + b"\r\n\r\n"},
+    {"raw_answer": KEY_BYTES + b"\r\n\r\n"},
+    {"raw_answer": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + KEY_BYTES + b"\r\n\r\n"},
     {"webservice": False},
     {"fatal": True},
     {"moved_to": "http://elsewhere.test"},
@@ -242,7 +260,7 @@ def test_the_agents_state_holds_no_token(told: Told) -> None:
 
 def core_limit(program: Program) -> str:
     limits = Path(f"/proc/{program.pid}/limits").read_text()
-    return re.findall(r"Max core file size\s+(\S+)", limits)[0]
+    return str(re.findall(r"Max core file size\s+(\S+)", limits)[0])
 
 
 def test_a_crash_leaves_no_core(told: Told) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.system import hostile
 from tests.system.caller import JSON, Answer
-from tests.system.conftest import DOMAIN, Lan
 from tests.system.hostile import Instance, dialled
+from tests.system.lan import DOMAIN, Lan
 from tests.system.programs import HOST, free_ports
 from tests.system.road import Connection, Road
 
@@ -42,7 +42,7 @@ def victim(road: Road) -> Instance:
 def forged(ca: asyncssh.SSHKey, key: asyncssh.SSHKey, like: Instance, **but: Any) -> asyncssh.SSHCertificate:
     """A user certificate as the relay makes it for `like`, but for what is said."""
     now = int(time.time())
-    command = like.certificate.options.get("force-command")
+    command = vars(like.certificate)["options"]["force-command"]
     options = {"principals": [like.entry.id], "force_command": command, "serial": 7, "key_id": "forged"}
     options |= {"valid_after": now - 60, "valid_before": now + LIFE, "permit_pty": False}
     return ca.generate_user_certificate(key, **(options | but))
@@ -53,7 +53,7 @@ async def test_a_certificate_of_the_relay_opens_the_door(road: Road, instance: I
     copy = forged((await hostile.authority_keys(road)).user_ca, instance.key, instance)
     for certificate in (instance.certificate, copy):
         async with dialled(road, instance.entry.id, [(instance.key, certificate)]) as connection:
-            await connection.create_server(hostile._nobody, DOMAIN, 80, encoding=None)
+            await connection.create_server(hostile.nobody, DOMAIN, 80, encoding=None)
 
 
 @pytest.mark.parametrize(
@@ -105,45 +105,50 @@ async def test_no_other_way_to_authenticate(road: Road, instance: Instance) -> N
     """Passwords and the like are not even asked for."""
     methods = await asyncssh.get_server_auth_methods(HOST, road.ssh_port, instance.entry.id, config=None)
     assert methods == ["publickey"]
-    await hostile.refused(road, instance.entry.id, [], password="guess", preferred_auth=["password", "keyboard-interactive"])
+    await hostile.refused(
+        road, instance.entry.id, [], password="guess", preferred_auth=["password", "keyboard-interactive"]
+    )
 
 
-Attempt = Callable[[asyncssh.SSHClientConnection, int], Awaitable[object]]
+Attempt = Callable[[], Awaitable[object]]
 
 
-def _open(kind: bytes) -> Attempt:
-    async def attempt(connection: asyncssh.SSHClientConnection, port: int) -> object:
-        channel: Any = connection.create_tcp_channel(None)
-        return await channel._open(kind)
+def services(connection: asyncssh.SSHClientConnection, port: int) -> dict[str, Attempt]:
+    """Everything that an SSH client can ask of a server, and that this one must not do."""
+    channel: Any = connection.create_tcp_channel(None)
 
-    return attempt
+    def publish(host: str, number: int = 80) -> Attempt:
+        return lambda: connection.create_server(hostile.nobody, host, number, encoding=None)
+
+    return {
+        "shell": connection.create_process,
+        "command": lambda: connection.run("id"),
+        "subsystem": connection.start_sftp_client,
+        "terminal": lambda: connection.create_process(term_type="xterm"),
+        "x11": lambda: connection.create_process(x11_forwarding=True),
+        "agent forwarding": lambda: connection.create_process("id", env={"SSH_AUTH_SOCK": "/x"}),
+        "direct-tcpip": lambda: connection.open_connection(HOST, port),
+        "direct-tcpip to a published name": lambda: connection.open_connection(DOMAIN, 80),
+        "direct-streamlocal": lambda: connection.open_unix_connection("/run/x"),
+        "streamlocal-forward": lambda: connection.create_unix_server(_no_unix, "/tmp/postern-x"),
+        "tun": lambda: connection.create_tun(asyncssh.SSHTunTapSession),
+        "x11 channel": lambda: channel._open(b"x11"),
+        "agent channel": lambda: channel._open(b"auth-agent@openssh.com"),
+        "forwarded-tcpip channel": lambda: channel._open(b"forwarded-tcpip"),
+        "port 0": publish(DOMAIN, 0),
+        "no name": publish("", port),
+        "a name with blanks": publish("a b"),
+        "a name with a line end": publish("a\nb"),
+        "too long a name": publish("a" * 300),
+    }
 
 
-SERVICES: dict[str, Attempt] = {
-    "shell": lambda connection, port: connection.create_process(),
-    "command": lambda connection, port: connection.run("id"),
-    "subsystem": lambda connection, port: connection.start_sftp_client(),
-    "terminal": lambda connection, port: connection.create_process(term_type="xterm"),
-    "x11": lambda connection, port: connection.create_process(x11_forwarding=True),
-    "agent forwarding": lambda connection, port: connection.create_process("id", env={"SSH_AUTH_SOCK": "/x"}),
-    "direct-tcpip": lambda connection, port: connection.open_connection(HOST, port),
-    "direct-tcpip to a published name": lambda connection, port: connection.open_connection(DOMAIN, 80),
-    "direct-streamlocal": lambda connection, port: connection.open_unix_connection("/run/x"),
-    "streamlocal-forward": lambda connection, port: connection.create_unix_server(_no_unix, "/tmp/postern-x"),
-    "tun": lambda connection, port: connection.create_tun(asyncssh.SSHTunTapSession),
-    "x11 channel": _open(b"x11"),
-    "agent channel": _open(b"auth-agent@openssh.com"),
-    "forwarded-tcpip channel": _open(b"forwarded-tcpip"),
-    "port 0": lambda connection, port: connection.create_server(hostile._nobody, DOMAIN, 0, encoding=None),
-    "socks": lambda connection, port: connection.create_server(hostile._nobody, "", port, encoding=None),
-    "a name with blanks": lambda connection, port: connection.create_server(hostile._nobody, "a b", 80, encoding=None),
-    "a name with a line end": lambda connection, port: connection.create_server(
-        hostile._nobody, "a\nb", 80, encoding=None
-    ),
-    "too long a name": lambda connection, port: connection.create_server(
-        hostile._nobody, "a" * 300, 80, encoding=None
-    ),
-}
+SERVICES = (
+    "shell", "command", "subsystem", "terminal", "x11", "agent forwarding", "direct-tcpip",
+    "direct-tcpip to a published name", "direct-streamlocal", "streamlocal-forward", "tun", "x11 channel",
+    "agent channel", "forwarded-tcpip channel", "port 0", "no name", "a name with blanks", "a name with a line end",
+    "too long a name",
+)  # fmt: skip
 
 
 def _no_unix() -> Any:
@@ -155,8 +160,8 @@ async def test_there_is_nothing_behind_the_door_but_names(road: Road, instance: 
     """Sessions, direct-tcpip, sockets, X11, agents, port 0, odd names: refused, and names still work afterwards."""
     async with dialled(road, instance.entry.id, [(instance.key, instance.certificate)]) as connection:
         with pytest.raises((asyncssh.ChannelOpenError, asyncssh.ChannelListenError)):
-            await SERVICES[name](connection, road.http_port)
-        await connection.create_server(hostile._nobody, "still.test", 80, encoding=None)
+            await services(connection, road.http_port)[name]()
+        await connection.create_server(hostile.nobody, "still.test", 80, encoding=None)
 
 
 async def test_publishing_binds_no_port(road: Road, instance: Instance) -> None:
@@ -164,7 +169,7 @@ async def test_publishing_binds_no_port(road: Road, instance: Instance) -> None:
     ports = free_ports(2)
     async with dialled(road, instance.entry.id, [(instance.key, instance.certificate)]) as connection:
         for port, name in zip(ports, (HOST, "localhost"), strict=True):
-            await connection.create_server(hostile._nobody, name, port, encoding=None)
+            await connection.create_server(hostile.nobody, name, port, encoding=None)
         assert [hostile.listens(port) for port in ports] == [False, False]
 
 
@@ -172,9 +177,9 @@ async def test_a_tunnel_publishes_64_stores_and_no_more(road: Road, instance: In
     """The 65th name is refused, and the tunnel stands."""
     async with dialled(road, instance.entry.id, [(instance.key, instance.certificate)]) as connection:
         for number in range(64):
-            await connection.create_server(hostile._nobody, f"shop{number}.test", 80, encoding=None)
+            await connection.create_server(hostile.nobody, f"shop{number}.test", 80, encoding=None)
         with pytest.raises(asyncssh.ChannelListenError):
-            await connection.create_server(hostile._nobody, "one.more.test", 80, encoding=None)
+            await connection.create_server(hostile.nobody, "one.more.test", 80, encoding=None)
 
 
 async def test_an_agent_cannot_answer_for_another(road: Road, instance: Instance, connection: Connection) -> None:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,11 @@ def _shown(value: object) -> object:
 
 
 @pytest.fixture(scope="module")
-def pair(road: Road) -> Iterator[Pair]:
+def pair(road: Road) -> Pair:
     """Both shops go by the address that they listen on, so that a direct client needs no other name."""
     direct, relayed = road.start_shop("--seed", "7"), road.start_shop("--seed", "7")
     agent = road.start_agent(road.new_agent(), [relayed.url])
-    yield Pair(direct, relayed, road.connect(agent.entry.id, relayed.url, relayed.key))
+    return Pair(direct, relayed, road.connect(agent.entry.id, relayed.url, relayed.key))
 
 
 def _by_date(**more: str) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _life_of_a_picture(client: Any) -> object:
     made = client.add("images/products/2", files=[("image", "mug.jpg", picture(300))])["prestashop"]
     url = f"{client._api_url}images/products/2/{made['image']['id']}"
     stored = client._execute(url, "GET")
-    assert stored.content == base64.b64decode(made["content"]["value"] if "value" in made["content"] else "")
+    assert stored.content == base64.b64decode(made["content"].get("value", ""))
     return [made["image"], stored.headers["Content-Type"], len(stored.content), client.delete_with_url(url)]
 
 
@@ -174,9 +174,7 @@ def test_95_prestapyt_does_what_it_does_directly(pair: Pair, name: str) -> None:
         (lambda client: client.delete("customers", 9999), 87),
     ],
 )
-def test_95_prestapyt_sees_prestashops_own_error_codes(
-    pair: Pair, step: Callable[[Any], object], code: int
-) -> None:
+def test_95_prestapyt_sees_prestashops_own_error_codes(pair: Pair, step: Callable[[Any], object], code: int) -> None:
     """95. An error of the shop is raised with the number that PrestaShop gave it."""
     with pytest.raises(PrestaShopWebServiceError) as caught:
         step(pair.clients()[1])

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.system.caller import JSON, Answer, Line, basic, request
-from tests.system.conftest import DOMAIN, Lan
+from tests.system.lan import DOMAIN, Lan
 from tests.system.road import Connection, Road, Shop
 
 TARGETS = [

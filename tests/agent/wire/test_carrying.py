@@ -230,13 +230,34 @@ async def test_bulk_is_given_a_longer_window_and_gives_it_back() -> None:
                 sent += 50_000
             await asyncio.sleep(0)
         await back.gather(sent)
-        assert channel._chan._init_recv_window == BULK_WINDOW_BYTES
+        assert channel._window.bulk
         assert carrier.bulk_windows == BULK_WINDOWS_PER_TUNNEL - 1
         channel.pause_reading()
-        assert channel._chan._init_recv_window == WINDOW_BYTES
+        assert not channel._window.bulk
         channel.abort()
         await asyncio.wait_for(back.lost.wait(), 10)
         assert carrier.bulk_windows == BULK_WINDOWS_PER_TUNNEL
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_a_reader_that_pauses_again_and_again_holds_one_window(*, bulk: bool) -> None:
+    """However often the reader pauses and goes on, what waits for it never exceeds the window (asyncssh's own grants
+    let a new one in each time)."""
+    async with tunnel() as pair:
+        channel = await pair.open()
+        pause = channel._chan.pause_reading if bulk else channel.pause_reading  # the latter gives bulk back
+        back = Gathering(lambda _data: pause())
+        channel.attach(back)
+        channel._window.bulk = bulk
+        most = 0
+        for _ in range(400):
+            while not back.paused and len(channel._chan._send_buf) < 8:
+                channel.write(noise(100_000))
+            await asyncio.sleep(0.002)
+            most = max(most, sum(len(data) for data, _ in channel._chan._recv_buf))
+            channel.resume_reading()
+        assert len(back.data) > 2 * WINDOW_BYTES
+        assert most <= (BULK_WINDOW_BYTES if bulk else WINDOW_BYTES)
 
 
 async def test_a_lost_tunnel_tells_every_channel() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy.engine import make_url
 
 from agent.wire.enrolment import Endpoint
+from relay.api.connection_tests import agents_of
 from relay.api.parts import Parts
 from relay.api.surface import build
 from relay.database import accounts, authorities, tokens
@@ -19,31 +21,54 @@ from relay.database.directory import Directory
 from relay.database.engine import Database, open_database
 from relay.database.secrets import KeyFile
 from relay.database.setup import prepare
+from relay.gateway.gateway import Gateway
+from relay.gateway.routes import Routes
+from relay.prestashop.connection_test import ConnectionTest
 from relay.records import Scope
 from relay.tunnels.authority import Authority
 from relay.tunnels.registry import Registry
 from tests.relay.api.scene import BY, URL, Clock, Relay
+from tests.relay.conftest import NewPostgresql
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a prepared database and its master keys, to be copied: migrating takes most of a second."""
     directory = tmp_path_factory.mktemp("prepared")
-
-    async def make() -> None:
-        database = await _open(directory, time.time)
-        await prepare(database, by=BY)
-        await database.close()
-
-    asyncio.run(make())
+    _prepare(f"sqlite:///{directory / 'relay.db'}", directory)
     return directory
 
 
+@pytest.fixture(scope="session")
+def prepared_postgresql(
+    tmp_path_factory: pytest.TempPathFactory, new_postgresql: NewPostgresql, postgresql_template: str
+) -> Iterator[tuple[Path, str]]:
+    """The same: the directory holds the master keys, the name is that of the database."""
+    directory = tmp_path_factory.mktemp("prepared")
+    with new_postgresql(postgresql_template) as address:
+        _prepare(address, directory)
+        yield directory, str(make_url(address).database)
+
+
 @pytest.fixture
-async def relay(tmp_path: Path, prepared: Path) -> AsyncIterator[Relay]:
+def state(request: pytest.FixtureRequest, backend: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a prepared database of one kind or the other, and the directory of its master keys."""
+    directory = tmp_path / "state"
+    if backend == "sqlite":
+        shutil.copytree(request.getfixturevalue("prepared_sqlite"), directory)
+        yield f"sqlite:///{directory / 'relay.db'}", directory
+    else:
+        keys, template = request.getfixturevalue("prepared_postgresql")
+        shutil.copytree(keys, directory)
+        with request.getfixturevalue("new_postgresql")(template) as address:
+            yield address, directory
+
+
+@pytest.fixture
+async def relay(state: tuple[str, Path]) -> AsyncIterator[Relay]:
     """Two accounts; in the first a token of each scope, in the second one that may manage (`other`)."""
     clock = Clock()
-    database = await _open(Path(shutil.copytree(prepared, tmp_path / "state")), clock)
+    database = await _open(*state, clock)
     directory = Directory(database)
     await directory.start()
     watching = asyncio.create_task(directory.watch())
@@ -63,9 +88,17 @@ async def relay(tmp_path: Path, prepared: Path) -> AsyncIterator[Relay]:
     await database.close()
 
 
-async def _open(directory: Path, clock: Callable[[], float]) -> Database:
-    keys = KeyFile(directory / "keys" / "master.keys")
-    return await open_database(f"sqlite:///{directory / 'relay.db'}", keys=keys, clock=clock)
+def _prepare(address: str, directory: Path) -> None:
+    async def make() -> None:
+        database = await _open(address, directory, time.time)
+        await prepare(database, by=BY)
+        await database.close()
+
+    asyncio.run(make())
+
+
+async def _open(address: str, directory: Path, clock: Callable[[], float]) -> Database:
+    return await open_database(address, keys=KeyFile(directory / "keys" / "master.keys"), clock=clock)
 
 
 async def _parts(database: Database, directory: Directory, readiness: dict[str, str], clock: Clock) -> Parts:
@@ -74,10 +107,14 @@ async def _parts(database: Database, directory: Directory, readiness: dict[str, 
     async def ready() -> Mapping[str, str]:
         return readiness
 
+    registry = Registry()
+    routes = Routes(registry)
+    gateway = Gateway(directory, routes, time.monotonic)
     return Parts(
         database=database,
         directory=directory,
-        registry=Registry(),
+        registry=registry,
+        connection_test=ConnectionTest(gateway, routes, registry, agents_of(database)),
         authority=Authority(
             user_ca=pair.user_ca.private_key,
             host_ca=pair.host_ca.private_key,

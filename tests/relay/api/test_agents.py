@@ -135,6 +135,7 @@ async def test_an_agent_is_renamed_and_given_places(relay: Relay) -> None:
         ({"name": "Lyon", "plaecs": 2}, "plaecs"),
     ],
 )
+@pytest.mark.one_database
 async def test_values_that_cannot_be_taken_are_named(relay: Relay, form: dict[str, Any], field: str) -> None:
     """422 with the member's name, so that a form can show the message beside it."""
     answer = await relay.call("POST", "/v1/agents", form)

@@ -10,6 +10,8 @@ from relay.database.credentials import new_api_token
 from relay.records import Scope
 from tests.relay.api.scene import BY, STORE_KEY, Relay
 
+pytestmark = pytest.mark.one_database
+
 UNKNOWN = "aaaaaaaaaaaaaaaa"
 REACH = {
     Scope.STATUS: [
@@ -33,6 +35,8 @@ REACH = {
         "POST /v1/connections",
         "PATCH /v1/connections/{connection}",
         "DELETE /v1/connections/{connection}",
+        "POST /v1/connections/test",
+        "POST /v1/connections/{connection}/test",
         "POST /v1/connections/{connection}/access-keys",
         "POST /v1/connections/{connection}/access-keys/{key}/revoke",
         "GET /v1/tokens",

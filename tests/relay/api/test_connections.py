@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from relay.database.credentials import access_key_digest
+from relay.database import connections, uses
+from relay.database.credentials import access_key_digest, digest
 from relay.records import Connection, KeyPlace, Mode
 from tests.relay.api.scene import STORE_KEY, URL, Relay
 
@@ -43,7 +44,9 @@ async def test_a_new_connection_comes_with_its_access_key(relay: Relay) -> None:
     assert held.api_key.get_secret_value() == STORE_KEY
     shown = await relay.call("GET", answer.headers["Location"])
     assert shown.headers["ETag"] == answer.headers["ETag"]
-    assert shown.json() == {name: made[name] for name in made if name != "access_key"}
+    assert shown.json() == {name: made[name] for name in made if name not in {"access_key", "understood"}}
+    assert (made["answer_timeout"], made["key_checked_at"], made["key_works"]) == (300, None, None)
+    assert key["last_used_at"] is None
 
 
 async def test_a_cloud_connection_has_no_agent(relay: Relay) -> None:
@@ -84,9 +87,13 @@ async def test_a_cloud_connection_has_no_agent(relay: Relay) -> None:
         ({"trust": {"insecure": True}}, "trust.insecure"),
         ({"concurrency": 0}, "concurrency"),
         ({"concurrency": 1.5}, "concurrency"),
+        ({"answer_timeout": 901}, "answer_timeout"),
+        ({"answer_timeout": "soon"}, "answer_timeout"),
+        ({"store_url": "http://user:password@shop.lan"}, "store_url"),
         ({"verify_tls": False}, "verify_tls"),
     ],
 )
+@pytest.mark.one_database
 async def test_values_that_cannot_be_taken_are_named(relay: Relay, changed: dict[str, Any], field: str) -> None:
     """422 with the member's name, and nothing saved."""
     agent = await relay.agent()
@@ -143,12 +150,52 @@ async def test_another_target_needs_the_key_again(relay: Relay, change: str) -> 
     assert (await loaded(relay, made["id"])).api_key.get_secret_value() == OTHER_KEY
 
 
-@pytest.mark.parametrize("member", ["name", "mode", "store_url", "api_key", "key_place", "trust", "concurrency"])
+@pytest.mark.parametrize(
+    "member", ["name", "mode", "store_url", "api_key", "key_place", "trust", "concurrency", "answer_timeout"]
+)
+@pytest.mark.one_database
 async def test_null_is_no_value(relay: Relay, member: str) -> None:
     """Only `agent` may be taken away; null elsewhere is a mistake, not a default."""
     made = await relay.connection((await relay.agent())["id"])
     answer = await relay.call("PATCH", f"/v1/connections/{made['id']}", {member: None})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, member)
+
+
+async def test_an_address_is_taken_as_people_paste_it(relay: Relay) -> None:
+    """What was made of it is said in the answer, and repeated with it; one that stands as written needs no word."""
+    agent = (await relay.agent())["id"]
+    form = {"name": "Shop", "mode": "on-premise", "agent": agent, "api_key": STORE_KEY}
+    pasted = "https://Shop.fr/presta/admin12/index.php?controller=AdminLogin&token=0123"
+    answers = [
+        await relay.call("POST", "/v1/connections", form | {"store_url": pasted}, headers={"Idempotency-Key": "once"})
+        for _ in range(2)
+    ]
+    made = answers[0].json()
+    assert made == answers[1].json()
+    assert made["store_url"] == "https://shop.fr/presta"
+    assert made["understood"][0] == "taken as https://shop.fr/presta"
+    assert "0123" not in answers[0].text
+    path = f"/v1/connections/{made['id']}"
+    changed = (await relay.call("PATCH", path, {"store_url": "shop.fr/presta/api", "answer_timeout": 60})).json()
+    assert (changed["store_url"], changed["answer_timeout"]) == ("https://shop.fr/presta", 60)
+    assert changed["understood"][0] == "taken as https://shop.fr/presta"
+    assert (await relay.call("PATCH", path, {"name": "Other"})).json()["understood"] == []
+    assert (await relay.call("PATCH", path, {"store_url": "https://shop.fr/presta"})).json()["understood"] == []
+
+
+async def test_what_happens_by_itself_leaves_the_tag_alone(relay: Relay) -> None:
+    """A key that was tried or used is no edit: whoever read the record before may still change it."""
+    made = await relay.connection((await relay.agent())["id"])
+    path = f"/v1/connections/{made['id']}"
+    tag = (await relay.call("GET", path)).headers["ETag"]
+    at = int(relay.clock()) + 1
+    await connections.note_key(relay.database, made["id"], works=True, at=at)
+    await uses.note(relay.database, [digest(made["access_key"])], at)
+    shown = await relay.call("GET", path)
+    assert (shown.json()["key_works"], shown.json()["key_checked_at"]) == (True, at)
+    assert shown.json()["access_keys"][0]["last_used_at"] == at
+    assert shown.headers["ETag"] == tag
+    assert (await relay.call("PATCH", path, {"name": "Other"}, headers={"If-Match": tag})).status_code == 200
 
 
 async def test_access_keys_rotate_without_a_gap(relay: Relay) -> None:

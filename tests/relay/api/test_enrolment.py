@@ -259,6 +259,7 @@ async def test_unreadable_headers_are_refused(relay: Relay, header: str, value: 
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"null", b'{"public_key": "ssh-ed25519 AAAA"}'])
+@pytest.mark.one_database
 async def test_unreadable_bodies_are_refused(relay: Relay, body: bytes) -> None:
     """A body that is not an enrolment is the sender's fault, never the relay's."""
     signed = replace(Machine(None).signed(), body=body)

@@ -11,6 +11,8 @@ import pytest
 from relay.api import health
 from tests.relay.api.scene import Relay
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_alive_needs_nothing(relay: Relay) -> None:
     """/livez answers without a token, for GET and HEAD."""

@@ -14,6 +14,8 @@ from relay.api import document
 from relay.api.problems import KINDS
 from tests.relay.api.scene import URL, Relay
 
+pytestmark = pytest.mark.one_database
+
 DOCUMENT = document()
 
 
@@ -95,7 +97,7 @@ def test_the_stores_key_only_goes_in() -> None:
         for name, schema in schemas.items()
         if "api_key" in schema.get("properties", {})
     }
-    assert set(holding) == {"ConnectionCreation", "ConnectionChange"}
+    assert set(holding) == {"ConnectionCreation", "ConnectionChange", "ConnectionTrial"}
     for schema in holding.values():
         assert (schema["format"], schema["writeOnly"]) == ("password", True)
 

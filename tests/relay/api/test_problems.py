@@ -16,6 +16,8 @@ from relay.database.errors import Conflict, DatabaseUnusable
 from relay.database.secrets import DoesNotOpen, Place
 from tests.relay.api.scene import Relay
 
+pytestmark = pytest.mark.one_database
+
 STANDARD = {"type", "title", "status", "detail", "code", "origin", "retryable"}
 
 

@@ -85,6 +85,7 @@ async def test_what_was_shown_once_is_shown_nowhere_else(relay: Relay) -> None:
         [STORE_KEY],
     ],
 )
+@pytest.mark.one_database
 async def test_what_is_refused_is_not_repeated(relay: Relay, form: Any) -> None:
     """A key of the wrong shape, or in the wrong member, is still a key: neither answers nor logs repeat it."""
     connection = await relay.connection((await relay.agent())["id"])

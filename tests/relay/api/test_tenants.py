@@ -49,6 +49,7 @@ async def belongings(relay: Relay) -> dict[str, str]:
         ("GET", "/v1/connections/{connection}", None),
         ("PATCH", "/v1/connections/{connection}", {"store_url": "http://evil.lan", "api_key": STORE_KEY}),
         ("DELETE", "/v1/connections/{connection}", None),
+        ("POST", "/v1/connections/{connection}/test", None),
         ("POST", "/v1/connections/{connection}/access-keys", None),
         ("POST", "/v1/connections/{connection}/access-keys/{key}/revoke", None),
         ("GET", "/v1/tokens/{token}", None),

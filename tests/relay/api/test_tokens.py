@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from relay.database import uses
+from relay.database.credentials import digest, new_api_token
 from relay.records import Scope
 from tests.relay.api.scene import Relay
 
@@ -18,6 +20,20 @@ async def test_a_new_token_works_at_once(relay: Relay) -> None:
     assert (await relay.call("GET", "/v1/agents", as_="new")).status_code == 200
     shown = (await relay.call("GET", f"/v1/tokens/{made['id']}")).json()
     assert shown == {name: made[name] for name in made if name != "token"}
+
+
+async def test_what_is_accepted_is_remembered_as_used(relay: Relay) -> None:
+    """Its digest waits to be written down; that of a token that was refused does not."""
+    made = await relay.made("/v1/tokens", {"name": "t", "scopes": ["status"]})
+    relay.tokens["new"] = made["token"]
+    assert digest(made["token"]) not in relay.parts.used
+    assert (await relay.call("GET", "/v1/status", as_="new")).status_code == 200
+    assert digest(made["token"]) in relay.parts.used
+    relay.tokens["wrong"] = new_api_token().get_secret_value()
+    assert (await relay.call("GET", "/v1/status", as_="wrong")).status_code == 401
+    assert digest(relay.tokens["wrong"]) not in relay.parts.used
+    await uses.note(relay.database, relay.parts.used, 1_800_000_000)
+    assert (await relay.call("GET", f"/v1/tokens/{made['id']}")).json()["last_used_at"] == 1_800_000_000
 
 
 async def test_a_revoked_token_ends_at_once(relay: Relay) -> None:
@@ -83,6 +99,7 @@ async def test_an_operators_token_is_out_of_a_managers_reach(relay: Relay, metho
         ({"name": "x", "scopes": ["status"], "expires_at": 0}, "expires_at"),
     ],
 )
+@pytest.mark.one_database
 async def test_values_that_cannot_be_taken_are_named(relay: Relay, form: dict[str, Any], field: str) -> None:
     """422 with the member's name."""
     answer = await relay.call("POST", "/v1/tokens", form)

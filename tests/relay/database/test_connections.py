@@ -10,21 +10,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import update
 
-from relay.database import access_keys, agents, connections
+from relay.database import access_keys, agents, connections, tokens, uses
 from relay.database.connection_form import ConnectionPatch
 from relay.database.credentials import access_key_digest, api_token_digest, digest, new_access_key, new_api_token
 from relay.database.engine import Database
 from relay.database.errors import Conflict, Invalid, NameTaken
 from relay.database.secrets import DoesNotOpen
-from relay.database.store_url import parse_store_url
 from relay.database.tables import ConnectionRow
-from relay.records import KeyPlace, Mode, Trust
-from tests.relay.database.scene import BY, NOW, STORE_KEY, Clock, form
+from relay.records import KeyPlace, Mode, Scope, Trust
+from tests.relay.database.scene import BY, NOW, STORE_KEY, Clock, form, written
 
 OTHER_KEY = SecretStr("OTHERSTOREKEYOTHERSTOREKEY012345")
 
@@ -81,13 +78,15 @@ async def test_agent_of_another_account(database: Database, account: str, strang
         ({"mode": Mode.ON_PREMISE}, "agent"),
         ({"agent": "agt_aaaaaaaaaaaaaaaa"}, "agent"),
         ({"name": " "}, "name"),
-        ({"store_url": "shop.lan"}, "store_url"),
+        ({"store_url": "ftp://shop.lan"}, "store_url"),
         ({"api_key": SecretStr("short")}, "api_key"),
         ({"api_key": SecretStr("x" * 33)}, "api_key"),
         ({"api_key": SecretStr("x" * 31 + "/")}, "api_key"),
         ({"api_key": SecretStr("É" * 32)}, "api_key"),
         ({"concurrency": 0}, "concurrency"),
         ({"concurrency": 1025}, "concurrency"),
+        ({"answer_timeout": 0}, "answer_timeout"),
+        ({"answer_timeout": 901}, "answer_timeout"),
         ({"trust": Trust(ca_pem="nonsense")}, "ca_pem"),
         ({"trust": Trust(pinned_spki_sha256="ab")}, "pinned_spki_sha256"),
     ],
@@ -140,8 +139,8 @@ async def test_same_address_in_other_words(database: Database, account: str) -> 
     """An address that means the same store does not ask for the key."""
     made = await connections.create(database, account, form(), by=BY)
     patch = ConnectionPatch(store_url="https://WWW.example.com:443/prestashop/api/")
-    assert (await connections.update(database, account, made.connection.id, patch, by=BY)).store_url == str(
-        parse_store_url("https://www.example.com/prestashop")
+    assert (await connections.update(database, account, made.connection.id, patch, by=BY)).store_url == (
+        "https://www.example.com/prestashop"
     )
 
 
@@ -206,70 +205,58 @@ def test_own_authority_is_kept_clean() -> None:
     assert draft.trust.ca_pem == pem + pem
 
 
-@pytest.mark.parametrize(
-    ("text", "meant"),
-    [
-        ("http://shop.lan", "http://shop.lan"),
-        ("HTTP://Shop.Lan:80/", "http://shop.lan"),
-        ("https://shop.lan:443", "https://shop.lan"),
-        ("https://shop.lan:80", "https://shop.lan:80"),
-        ("http://192.168.1.20:8080", "http://192.168.1.20:8080"),
-        ("http://shop.lan/api", "http://shop.lan"),
-        ("http://shop.lan/api/", "http://shop.lan"),
-        ("http://shop.lan//api//", "http://shop.lan"),
-        ("http://shop.lan/prestashop/", "http://shop.lan/prestashop"),
-        ("http://shop.lan/a/b.c/~d_e-f/api", "http://shop.lan/a/b.c/~d_e-f"),
-        ("http://shop.lan/myapi", "http://shop.lan/myapi"),
-    ],
-)
-def test_store_addresses(text: str, meant: str) -> None:
-    """What people write, and the one spelling that is kept; that spelling means itself."""
-    assert str(parse_store_url(text)) == meant
-    assert parse_store_url(meant) == parse_store_url(text)
+async def test_whether_the_key_works_is_remembered(database: Database, account: str, clock: Clock) -> None:
+    """What a test has found stays until another key is given; what was learnt of an older key is passed over."""
+    made = (await connections.create(database, account, form(), by=BY)).connection
+
+    async def known() -> tuple[int | None, bool | None]:
+        record = await connections.find(database, account, made.id)
+        return record.key_checked_at, record.key_works
+
+    assert await known() == (None, None)
+    await connections.note_key(database, made.id, works=True, at=NOW + 5)
+    assert await known() == (NOW + 5, True)
+    clock.now += 60
+    await connections.update(database, account, made.id, ConnectionPatch(name="B"), by=BY)
+    assert await known() == (NOW + 5, True)
+    await connections.update(database, account, made.id, ConnectionPatch(api_key=OTHER_KEY), by=BY)
+    assert await known() == (None, None)
+    await connections.note_key(database, made.id, works=True, at=NOW + 30)
+    await connections.note_key(database, "con_aaaaaaaaaaaaaaaa", works=True, at=NOW + 60)
+    assert await known() == (None, None)
+    await connections.note_key(database, made.id, works=False, at=NOW + 60)
+    assert await known() == (NOW + 60, False)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "missing"),
-        ("shop.lan", "begin with http:// or https://"),
-        ("shop.lan/api", "begin with"),
-        ("ftp://shop.lan", "begin with"),
-        ("http://", "should read like"),
-        ("http://user:pass@shop.lan", "no user name or password"),
-        ("http://shop.lan:99999", "not an address"),
-        ("http://shop.lan:0", "port 0"),
-        ("http://shop.lan/?ws_key=X", r"\? or #"),
-        ("http://shop.lan/#top", r"\? or #"),
-        ("http://shop.lan/api/products", "leave out /api"),
-        ("http://shop.lan/../x", "the path holds"),
-        ("http://shop.lan/./x", "the path holds"),
-        ("http://shop.lan/a//b", "the path holds"),
-        ("http://shop.lan/a%2fb", "the path holds"),
-        ("http://shop.lan/a b", "the path holds"),
-        ("http://shop.lan/a\\b", "the path holds"),
-        ("http://shop.lan/" + "a" * 300, "the path holds"),
-        ("http://münchen.example", "is not a host name"),
-        ("http://[fd00::1]/", "is not a host name"),
-        ("http://shop\x00.lan", "blanks or control"),
-    ],
-)
-def test_store_addresses_that_are_refused(text: str, words: str) -> None:
-    """A sentence for the merchant says what is wrong."""
-    with pytest.raises(Invalid, match=words) as refused:
-        parse_store_url(text)
-    assert refused.value.field == "store_url"
+async def test_how_long_a_store_may_be_silent(database: Database, account: str) -> None:
+    """Five minutes, unless the form or a change says otherwise; the hot path gets it."""
+    made = (await connections.create(database, account, form(), by=BY)).connection
+    assert made.answer_timeout == 300
+    await connections.update(database, account, made.id, ConnectionPatch(answer_timeout=900), by=BY)
+    loaded = await connections.load(database, made.id)
+    assert loaded is not None
+    assert loaded.answer_timeout == 900
+    assert connections.draft(account, form(answer_timeout=1)).answer_timeout == 1
 
 
-@given(text=st.text(max_size=60) | st.text(max_size=40).map("http://shop.lan/{}".format))
-def test_any_store_address(text: str) -> None:
-    """Whatever is written is either refused by name or taken in a spelling that means itself."""
-    try:
-        store = parse_store_url(text)
-    except Invalid:
-        return
-    assert parse_store_url(str(store)) == store
-    assert not store.base_path.endswith(("/", "/api"))
+async def test_last_use_is_noted(database: Database, account: str) -> None:
+    """Of API tokens and access keys, by their digests, in one go; others stay as they were, and no node hears of it."""
+    made = await connections.create(database, account, form(), by=BY)
+    second = await access_keys.rotate(database, account, made.connection.id, by=BY)
+    token = await tokens.create(database, account, "t", [Scope.READ], by=BY)
+    other = await tokens.create(database, account, "u", [Scope.READ], by=BY)
+    before = await written(database)
+    used = [digest(each.get_secret_value()) for each in (made.access_key, token.text)]
+    await uses.note(database, [*used, *(f"{n:064x}" for n in range(2 * uses.DIGESTS_AT_ONCE))], NOW + 7)
+    await uses.note(database, [], NOW + 8)
+    assert await written(database) == before
+    keys = (await connections.find(database, account, made.connection.id)).access_keys
+    assert {key.id: key.last_used_at for key in keys} == {
+        made.connection.access_keys[0].id: NOW + 7,
+        second.key.id: None,
+    }
+    assert (await tokens.find(database, account, token.token.id)).last_used_at == NOW + 7
+    assert (await tokens.find(database, account, other.token.id)).last_used_at is None
 
 
 def test_credentials_are_recognised() -> None:

@@ -176,6 +176,31 @@ def test_another_process_added_a_key(keys: KeyFile) -> None:
     assert running.open(keys.seal(b"after", PLACE), PLACE).get_secret_value() == b"after"
 
 
+def test_new_secrets_are_sealed_with_the_newest_key(keys: KeyFile) -> None:
+    """Once another process has added a key, a running relay seals with it: the older one may be taken away."""
+    keys.create()
+    running = KeyFile(keys.path)
+    older = running.seal(b"before", PLACE)
+    added = keys.add_key()
+    sealed = running.seal(b"after", PLACE)
+    assert sealed_with(sealed) == added.id
+    keys.path.write_text(added.line)
+    assert running.open(sealed, PLACE).get_secret_value() == b"after"
+    with pytest.raises(UnknownMasterKey, match="replace-lost"):
+        KeyFile(keys.path).open(older, PLACE)
+
+
+def test_a_running_relay_opens_without_the_file(keys: KeyFile) -> None:
+    """What it has read serves on while the file is away; it seals nothing new with keys that may be lost."""
+    keys.create()
+    running = KeyFile(keys.path)
+    sealed = running.seal(b"before", PLACE)
+    keys.path.unlink()
+    assert running.open(sealed, PLACE).get_secret_value() == b"before"
+    with pytest.raises(DatabaseUnusable, match="cannot read the key file"):
+        running.seal(b"after", PLACE)
+
+
 def test_provided_keys_are_left_alone(keys: KeyFile) -> None:
     """A credential is neither made nor changed here; the refusal says what to do."""
     credential = KeyFile(keys.path, credential=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 import ssl
 import tempfile
@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
-NOW = datetime.datetime.now(datetime.UTC)
-DAY = datetime.timedelta(days=1)
+NOW = dt.datetime.now(dt.UTC)
+DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class Issued:
     @property
     def pin(self) -> str:
         """SHA-256 of the SubjectPublicKeyInfo, in hexadecimal."""
-        return hashlib.sha256(self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+        return hashlib.sha256(
+            self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        ).hexdigest()
 
     def server(self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
         """What a store that shows this certificate listens with."""
@@ -59,8 +61,8 @@ def authority(name: str = "Test CA") -> Issued:
 
 
 def certificate(
-    issuer: Issued | None, name: str = "shop.example", *, begins: datetime.datetime = NOW - DAY,
-    ends: datetime.datetime = NOW + DAY,
+    issuer: Issued | None, name: str = "shop.example", *, begins: dt.datetime = NOW - DAY,
+    ends: dt.datetime = NOW + DAY,
 ) -> Issued:  # fmt: skip
     """For that host name; signed by itself without an issuer."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -76,8 +78,8 @@ def _name(name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, begins: datetime.datetime,
-    ends: datetime.datetime,
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, begins: dt.datetime,
+    ends: dt.datetime,
 ) -> x509.CertificateBuilder:  # fmt: skip
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
     return builder.serial_number(x509.random_serial_number()).not_valid_before(begins).not_valid_after(ends)

@@ -86,16 +86,17 @@ async def read_message(source: Source, held: bytearray, *, head_only: bool = Fal
 
 
 async def _chunks(source: Source, held: bytearray) -> tuple[bytes, bytes]:
-    body, framed = b"", b""
+    body, framed = bytearray(), bytearray()
     while True:
         line = await _line(source, held)
         size = int(line, 16)
         data = await _take(source, held, size)
         end = await _line(source, held)
         assert not end.strip(), f"{end!r} after a chunk"
-        body, framed = body + data, framed + line + data + end
+        body += data
+        framed += line + data + end
         if not size:
-            return body, framed
+            return bytes(body), bytes(framed)
 
 
 async def _line(source: Source, held: bytearray) -> bytes:

@@ -23,7 +23,8 @@ BAD_HEADS = {
     "two different CL": answer(b"Content-Length: 2", b"Content-Length: 3"),
     "two equal CL": answer(b"Content-Length: 2", b"Content-Length: 2"),
     "CL as a list": answer(b"Content-Length: 2, 2"),
-    **{f"CL {value!r}": answer(b"Content-Length: " + value) for value in (b"+2", b"-2", b"0x2", b"02", b"2_0", b"", b"two", b"9" * 20)},
+    **{f"CL {value!r}": answer(b"Content-Length: " + value) for value in (b"+2", b"-2", b"0x2", b"02", b"2_0", b"",
+    b"two", b"9" * 20)},
     **{
         f"TE {value!r}": answer(b"Transfer-Encoding: " + value, body=b"0\r\n\r\n")
         for value in (b"xchunked", b"gzip", b"gzip, chunked", b"chunked, chunked", b"identity", b"", b"chunked\x0b")
@@ -43,7 +44,8 @@ BAD_HEADS = {
     "101 fields": answer(*[b"X-%d: 1" % n for n in range(101)]),
     "65 KiB of fields": answer(*[b"X-%d: %s" % (n, b"a" * 1000) for n in range(66)]),
     "Connection names Content-Length": answer(b"Connection: Content-Length", b"Content-Length: 2"),
-    "Connection names Transfer-Encoding": answer(b"Connection: transfer-encoding", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+    "Connection names Transfer-Encoding": answer(b"Connection: transfer-encoding", b"Transfer-Encoding: chunked",
+    body=b"0\r\n\r\n"),
     "CR in the reason": answer(b"Content-Length: 2", line=b"HTTP/1.1 200 O\rK"),
     **{
         f"{line.decode()}": answer(b"Content-Length: 2", line=line)

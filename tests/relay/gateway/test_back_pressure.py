@@ -156,18 +156,22 @@ async def test_an_upload_waits_for_its_line_and_then_for_its_store(scene: Scene)
 
 
 async def test_both_directions_at_once(scene: Scene) -> None:
-    """A store that answers while it is being sent to: upload and download side by side, both whole."""
+    """A store that answers while it is being sent to, and ends last: upload and download side by side, both whole."""
 
     async def behave(visit: Visit) -> None:
         while b"\r\n\r\n" not in visit.received:
             await visit.some()
         held = bytearray(visit.received.partition(b"\r\n\r\n")[2])
         visit.send(f"HTTP/1.1 200 OK\r\n{FRAMING[False]}\r\n\r\n".encode())
-        sending = asyncio.create_task(send_all(visit.writer, pieces(chunked=False)))
-        whole = await read_message(visit.some, bytearray(b"POST / HTTP/1.1\r\n" + FRAMING[False].encode() + b"\r\n\r\n" + held))
+        *most_pieces, last = pieces(chunked=False)
+        sending = asyncio.create_task(send_all(visit.writer, most_pieces))
+        whole = await read_message(
+            visit.some, bytearray(b"POST / HTTP/1.1\r\n" + FRAMING[False].encode() + b"\r\n\r\n" + held)
+        )
         assert whole
         arrived.append(hashlib.sha256(whole.body).digest())
         await sending
+        visit.send(last)
 
     arrived: list[bytes] = []
     scene.store.behave = behave
@@ -183,18 +187,23 @@ async def test_both_directions_at_once(scene: Scene) -> None:
 
 
 class Congested:
-    """A stream that is full from the beginning, as one in a full tunnel is; it keeps what is written."""
+    """A stream that is full from the beginning, as one in a full tunnel is, or from the first write on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, full: bool = True) -> None:
         self.written = b""
+        self.full = full
         self.receiver: Receiver | None = None
 
     def attach(self, receiver: Receiver) -> None:
         self.receiver = receiver
-        receiver.pause_writing()
+        if self.full:
+            receiver.pause_writing()
 
     def write(self, data: bytes) -> None:
         self.written += data
+        if self.receiver and not self.full:
+            self.full = True
+            self.receiver.pause_writing()
 
     def write_eof(self) -> None: ...
 
@@ -210,16 +219,20 @@ class Congested:
         return False
 
 
-async def test_a_line_that_is_full_from_the_beginning_holds_the_caller_back(scene: Scene) -> None:
-    """What was said before there was a request to hold back still counts for it, until the line has room."""
-    congested = Congested()
+@pytest.mark.parametrize("full", [True, False], ids=["from the beginning", "from the first write on"])
+async def test_a_line_that_is_full_holds_the_caller_back(scene: Scene, *, full: bool) -> None:
+    """Whether it says so before there is a request to hold back, or while the first bytes are written."""
+    congested = Congested(full=full)
 
     async def wrap(_stream: Stream, _connection: object) -> Stream:
         return congested
 
     scene.route.wrap = wrap
+    scene.route.open_gate.clear()
     client = await scene.client()
-    client.send(request(FRAMING[False], method="POST", body=PIECE))
+    client.send(request(FRAMING[False], method="POST", body=PIECE * 2))
+    await scene.until(lambda: scene.hall.fronts and next(iter(scene.hall.fronts))._reading_paused)
+    scene.route.open_gate.set()
     await scene.until(lambda: congested.written)
     [front] = scene.hall.fronts
     assert front._reading_paused

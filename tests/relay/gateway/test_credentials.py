@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from pydantic import SecretStr
@@ -14,6 +14,7 @@ from relay.gateway.gateway import DirectoryUnavailableError
 from relay.records import Connection, Scope
 from tests.relay.gateway.message import Message
 from tests.relay.gateway.scene import ACCESS_KEY, API, ID, STORE_KEY, Scene, basic, sha256
+from tests.relay.gateway.store import answering
 from tests.relay.gateway.test_target import PS_METHOD
 
 OTHER_ID = "con_bbbbbbbbbbbbbbbb"
@@ -125,7 +126,8 @@ async def test_an_access_key_opens_its_own_connection_alone(scene: Scene, other:
 
 READING = [("GET", ""), ("HEAD", ""), ("GET", "?display=full&filter[id]=[1,2]"), ("GET", "&display=full")]
 WRITING = [("POST", ""), ("PUT", ""), ("PATCH", ""), ("DELETE", ""), ("OPTIONS", ""), ("get", ""), ("PROPFIND", ""),
-           ("GET", "?url=customers"), ("HEAD", "?ps_method=DELETE"), ("GET", "&ps_method=DELETE"), ("GET", "?+url=customers"),
+           ("GET", "?url=customers"), ("HEAD", "?ps_method=DELETE"), ("GET", "&ps_method=DELETE"), ("GET",
+           "?+url=customers"),
            *[("GET", f"?{name.decode()}=DELETE") for name in PS_METHOD]]  # fmt: skip
 
 
@@ -156,7 +158,9 @@ async def test_tokens_of_another_account_find_nothing(scene: Scene, other: Conne
     foreign = await scene.ask(auth=auth, target=f"/to/{OTHER_ID}/api/products")
     refused(foreign, 404, "not_found")
     assert await scene.ask(auth=auth, target=f"/to/{UNKNOWN_ID}/api/products") == foreign
-    forbidden_there = await scene.ask(auth=scene.directory.admit("weak", Scope.STATUS), target=f"/to/{OTHER_ID}/api/products")
+    forbidden_there = await scene.ask(
+        auth=scene.directory.admit("weak", Scope.STATUS), target=f"/to/{OTHER_ID}/api/products"
+    )
     assert forbidden_there == foreign
     operator = scene.directory.admit("operator", Scope.OPERATE, account="acc_three")
     assert (await scene.ask(auth=operator, target=f"/to/{OTHER_ID}/api/products")).status == 200
@@ -200,19 +204,23 @@ async def test_errors_are_json_where_a_field_asks_for_it(scene: Scene, fields: l
     assert "access key" in error["message"]
 
 
-@pytest.mark.parametrize("query", ["output_format=JSON", "io_format=JSON", f"ws_key=x&output_format=JSON"])
+@pytest.mark.parametrize("query", ["output_format=JSON", "io_format=JSON", "ws_key=x&output_format=JSON"])
 async def test_errors_are_json_where_the_query_asks_for_it(scene: Scene, query: str) -> None:
     """As PrestaShop does, also where the header says nothing."""
     assert json.loads((await scene.ask(auth=None, target=f"{API}/products?{query}")).body)["errors"]
     assert json.loads((await scene.ask(target=f"{API}/../x?{query}")).body)["errors"]
 
 
-@pytest.mark.parametrize("fields", [[], ["Accept: application/json"], ["Output-Format: json"], ["Io-Format: XML", "Output-Format: JSON"]])
+@pytest.mark.parametrize(
+    "fields", [[], ["Accept: application/json"], ["Output-Format: json"], ["Io-Format: XML", "Output-Format: JSON"]]
+)
 async def test_errors_are_xml_otherwise(scene: Scene, fields: list[str]) -> None:
     """PrestaShop's own XML shape, which stock clients show."""
-    got = await scene.ask(*fields, auth=None, target=f"{API}/products?" + ("output_format=JSON" if len(fields) == 2 else ""))
+    got = await scene.ask(
+        *fields, auth=None, target=f"{API}/products?" + ("output_format=JSON" if len(fields) == 2 else "")
+    )
     assert got.value("Content-Type") == b"text/xml;charset=utf-8"
-    root = ElementTree.fromstring(got.body)  # noqa: S314 - the relay's own
+    root = ET.fromstring(got.body)  # noqa: S314 - the relay's own
     assert root.tag == "prestashop"
     assert int(root.findtext("errors/error/code") or "") >= 9000
     assert "access key" in (root.findtext("errors/error/message") or "")
@@ -237,10 +245,9 @@ async def test_every_error_guards_itself_against_browsers(scene: Scene) -> None:
 
 async def test_a_verdict_is_never_the_stores(scene: Scene) -> None:
     """A store's 401 and 503 are its own: they carry no Postern field and pass untouched."""
-    from tests.relay.gateway.store import answering  # noqa: PLC0415 - only here
-
     scene.store.behave = answering(
-        b"HTTP/1.1 401 Unauthorized\r\nPostern-Error: unauthenticated\r\nPostern-Outcome: not_sent\r\nContent-Length: 16\r\n\r\n401 Unauthorized"
+        b"HTTP/1.1 401 Unauthorized\r\nPostern-Error: unauthenticated\r\nPostern-Outcome: not_sent\r\n"
+        b"Content-Length: 16\r\n\r\n401 Unauthorized"
     )
     got = await scene.ask()
     assert (got.status, got.body) == (401, b"401 Unauthorized")

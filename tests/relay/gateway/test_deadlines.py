@@ -9,7 +9,7 @@ import pytest
 from relay.gateway import front, gateway
 from relay.records import Scope
 from tests.relay.gateway.message import CutError
-from tests.relay.gateway.scene import API, Client, Scene, request
+from tests.relay.gateway.scene import API, Client, Recorder, Scene, request
 from tests.relay.gateway.store import OK, Visit, answering, silent
 
 HUGE = 64 * 2**20
@@ -210,18 +210,17 @@ async def test_a_reader_that_stands_still_is_cut(scene: Scene) -> None:
 
 
 async def test_a_reader_that_takes_a_little_now_and_then_is_kept(scene: Scene) -> None:
-    """Half an hour for one answer, some of it every fifty seconds: slow is no fault, nor is it the store's."""
+    """Ten minutes for a part of an answer, some of it every fifty seconds: slow is no fault, nor is it the store's."""
     scene.store.behave = endless
     client = await scene.client(limit=1024)
     client.send(request())
     [connection] = await fronts(scene)
-    for _ in range(6):
+    for _ in range(12):
         await scene.until(lambda: connection._writing_paused)
-        unsent = connection._transport.get_write_buffer_size()
         await scene.pass_time(50)
-        while connection._transport.get_write_buffer_size() == unsent:
-            await client.reader.read(2**20)
-            await asyncio.sleep(0)
+        while connection._moved < scene.clock():
+            assert await client.reader.read(65536)
+            scene.hall.sweep()
     await scene.pass_time(1)
     assert scene.hall.fronts
     client.leave()
@@ -298,6 +297,23 @@ async def test_requests_wait_while_their_caller_does_not_read(scene: Scene) -> N
     assert len(scene.store.requests) < 6
     for _ in range(20):
         assert len((await client.answer()).body) == size
+
+
+async def test_no_request_begins_while_what_was_written_waits(scene: Scene) -> None:
+    """Between two requests too: they wait in some 64 KiB, through a half-close, until the caller reads again."""
+    connection, transport = front.Front(scene.hall), Recorder()
+    connection.connection_made(transport)
+    connection.pause_writing()
+    connection.data_received(request() * 2000)
+    assert not transport.reading
+    connection.eof_received()
+    await scene.pass_time(30)
+    assert scene.held() == {}
+    assert transport.sent == b""
+    connection.resume_writing()
+    assert transport.reading
+    await scene.until(lambda: transport.sent.count(b"\r\n\r\nok") > 2)
+    connection.connection_lost(None)
 
 
 async def test_a_client_that_leaves_in_the_middle_of_an_answer_frees_the_stores_connection(scene: Scene) -> None:

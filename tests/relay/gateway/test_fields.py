@@ -29,12 +29,21 @@ def host(scene: Scene) -> bytes:
 
 async def test_the_store_gets_its_own_host_its_own_key_and_the_rest_as_it_was_sent(scene: Scene) -> None:
     """Order, case, repeated names and odd values are kept; nothing is added but Host and Authorization."""
-    fields = ["X-Second: 2", "x-first:1", "Io-Format:  JSON ", "X-Second:   other", "Local-Content-Sha1: ab", "Accept: */*",
-              "ACCEPT-ENCODING: gzip, br", "X-Empty:", "User-Agent: \xe9", "Cookie: a=b", "Cookie: c=d", "Range: bytes=0-1",
-              "If-None-Match: \"x\"", "Origin: https://a.example", "_: x", "X_Note: y"]  # fmt: skip
+    fields = ["X-Second: 2", "x-first:1", "Io-Format:  JSON ", "X-Second:   other", "Local-Content-Sha1: ab",
+              "Accept: */*",
+              "ACCEPT-ENCODING: gzip, br", "X-Empty:", "User-Agent: \xe9", "Cookie: a=b", "Cookie: c=d",
+              "Range: bytes=0-1",
+              'If-None-Match: "x"', "Origin: https://a.example", "_: x", "X_Note: y"]  # fmt: skip
     message = await seen(scene, *fields)
     assert message.head == "\r\n".join(
-        ["GET /api/products HTTP/1.1", f"Host: {host(scene).decode()}", f"Authorization: {STORES_OWN.decode()}", *fields, "", ""]
+        [
+            "GET /api/products HTTP/1.1",
+            f"Host: {host(scene).decode()}",
+            f"Authorization: {STORES_OWN.decode()}",
+            *fields,
+            "",
+            "",
+        ]
     ).encode("latin-1")
 
 
@@ -43,7 +52,9 @@ async def test_the_store_gets_its_own_host_its_own_key_and_the_rest_as_it_was_se
     [(("http", "shop.example", 80, ""), b"shop.example"), (("http", "shop.example", 443, ""), b"shop.example:443"),
      (("https", "shop.example", 443, ""), b"shop.example"), (("http", "192.168.1.20", 8080, ""), b"192.168.1.20:8080")],
 )  # fmt: skip
-async def test_host_is_what_the_shop_calls_itself(scene: Scene, store: tuple[str, str, int, str], expected: bytes) -> None:
+async def test_host_is_what_the_shop_calls_itself(
+    scene: Scene, store: tuple[str, str, int, str], expected: bytes
+) -> None:
     """Without the port where it is the scheme's own."""
     scheme, name, port, base = store
     real = scene.connection.store.destination.port
@@ -56,15 +67,21 @@ async def test_the_base_path_is_put_in_front(scene: Scene) -> None:
     """A shop in a subdirectory: the raw target stands behind its path."""
     store = scene.connection.store
     scene.change(store=StoreUrl("http", store.destination, "/prestashop"))
-    assert (await seen(scene, target=f"{API}//orders?filter[id]=[1]")).target == b"/prestashop/api//orders?filter[id]=[1]"
+    assert (
+        await seen(scene, target=f"{API}//orders?filter[id]=[1]")
+    ).target == b"/prestashop/api//orders?filter[id]=[1]"
 
 
 HOP_BY_HOP = ["Connection: keep-alive", "Keep-Alive: timeout=5", "Proxy-Connection: keep-alive", "TE: trailers",
               "Trailer: X-Note", "Connection: x-one, X-TWO"]  # fmt: skip
-CLAIMS = ["Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https",
-          "X-Forwarded-Anything: 1", "x-forwarded-server: a", "X_Forwarded_Host: evil.example", "X-Forwarded_Host: evil.example",
-          "X_FORWARDED-FOR: 1.2.3.4", "X-Original-URL: /admin", "X_Original_Url: /admin", "X-Original-Host: evil.example",
-          "X-Rewrite-URL: /admin", "X_Rewrite_Url: /admin", "X-Real-IP: 1.2.3.4", "X_Real_IP: 1.2.3.4", "Client-IP: 1.2.3.4",
+CLAIMS = ["Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: evil.example",
+          "X-Forwarded-Proto: https",
+          "X-Forwarded-Anything: 1", "x-forwarded-server: a", "X_Forwarded_Host: evil.example",
+          "X-Forwarded_Host: evil.example",
+          "X_FORWARDED-FOR: 1.2.3.4", "X-Original-URL: /admin", "X_Original_Url: /admin",
+          "X-Original-Host: evil.example",
+          "X-Rewrite-URL: /admin", "X_Rewrite_Url: /admin", "X-Real-IP: 1.2.3.4", "X_Real_IP: 1.2.3.4",
+          "Client-IP: 1.2.3.4",
           "Client_IP: 1.2.3.4", "Proxy: http://evil.example", "HTTP2-Settings: AAA", "HTTP2_Settings: AAA",
           "Proxy-Authorization: Basic eDp5"]  # fmt: skip
 
@@ -78,7 +95,9 @@ async def test_what_ends_at_this_hop_ends_here(scene: Scene, field: str) -> None
 
 async def test_fields_that_connection_names_end_here(scene: Scene) -> None:
     """RFC 9110 §7.6.1: nominated fields go, whatever their case and wherever they stand."""
-    message = await seen(scene, "X-One: 1", "Connection: x-one ,X-TWO,", "x-Two: 2", "X-Three: 3", "Connection: X-Four", "x-four: 4")
+    message = await seen(
+        scene, "X-One: 1", "Connection: x-one ,X-TWO,", "x-Two: 2", "X-Three: 3", "Connection: X-Four", "x-four: 4"
+    )
     assert [name for name, _ in message.fields] == [b"Host", b"Authorization", b"X-Three"]
 
 
@@ -103,7 +122,13 @@ async def test_the_callers_credential_never_reaches_the_store(
     scene.change(key_place=place)
     message = await seen(scene, **how)
     raw = bytes(scene.store.visits[0].received)
-    for secret in (ACCESS_KEY.encode(), base64.b64encode(f"{ACCESS_KEY}:".encode())[:-4], b"token", b"Bearer", b"secret"):
+    for secret in (
+        ACCESS_KEY.encode(),
+        base64.b64encode(f"{ACCESS_KEY}:".encode())[:-4],
+        b"token",
+        b"Bearer",
+        b"secret",
+    ):
         assert secret not in raw
     query = b"?a=b&c" if "target" in how else b""
     if place is KeyPlace.BASIC:
@@ -147,9 +172,12 @@ async def test_no_interim_answer_carries_the_stores_key(scene: Scene) -> None:
 
 async def test_answers_keep_order_case_repeats_and_reason(scene: Scene) -> None:
     """As the store gave it: the reason phrase, names in their case, repeated fields, blanks, odd bytes."""
-    fields = ["PSWS-Version: 9.1.4", "x-powered-BY:PrestaShop Webservice", "X-Two: 2", "X-Two:  1 ", "Content-Type: text/xml;charset=utf-8",
-              "Vary: Authorization", "WWW-Authenticate: Basic realm=\"a\"", "WWW-Authenticate: Digest", "Content-Sha1: ab",
-              "Content-Length: 2", "Retry-After: 3", "Date: x", "Server: Apache", "X-Odd: \xe9\xff", "Access-Time: 1"]  # fmt: skip
+    fields = ["PSWS-Version: 9.1.4", "x-powered-BY:PrestaShop Webservice", "X-Two: 2", "X-Two:  1 ",
+              "Content-Type: text/xml;charset=utf-8",
+              "Vary: Authorization", 'WWW-Authenticate: Basic realm="a"', "WWW-Authenticate: Digest",
+              "Content-Sha1: ab",
+              "Content-Length: 2", "Retry-After: 3", "Date: x", "Server: Apache", "X-Odd: \xe9\xff",
+              "Access-Time: 1"]  # fmt: skip
     answer = "\r\n".join(["HTTP/1.1 299 Tr\xe8s  bien ", *fields, "", "ok"]).encode("latin-1")
     scene.store.behave = answering(answer)
     got = await scene.ask()
@@ -161,8 +189,10 @@ async def test_answers_keep_order_case_repeats_and_reason(scene: Scene) -> None:
     assert got.body == b"ok"
 
 
-REMOVED = ["Set-Cookie: a=b", "set-cookie: c=d", "Set-Cookie2: a", "Alt-Svc: h3=\":443\"", "Strict-Transport-Security: max-age=1",
-           "Clear-Site-Data: \"*\"", "NEL: {}", "Report-To: {}", "Reporting-Endpoints: a=\"b\"", "Service-Worker-Allowed: /",
+REMOVED = ["Set-Cookie: a=b", "set-cookie: c=d", "Set-Cookie2: a", 'Alt-Svc: h3=":443"',
+           "Strict-Transport-Security: max-age=1",
+           'Clear-Site-Data: "*"', "NEL: {}", "Report-To: {}", 'Reporting-Endpoints: a="b"',
+           "Service-Worker-Allowed: /",
            "Postern-Error: agent_offline", "postern-outcome: not_sent", "POSTERN-Origin: relay", "Postern-Anything: 1",
            "Connection: close", "Connection: X-Named", "X-Named: 1", "Keep-Alive: timeout=5", "Proxy-Connection: close",
            "Upgrade: h2c", "Trailer: X", "TE: x"]  # fmt: skip
@@ -189,7 +219,8 @@ async def test_interim_answers_are_cleaned_too(scene: Scene) -> None:
 async def test_the_guard_against_browsers_counts_whatever_the_store_says(scene: Scene) -> None:
     """`nosniff` stands before a store's own value, since browsers heed the first; two policies both hold."""
     scene.store.behave = answering(
-        b"HTTP/1.1 200 OK\r\nX-Content-Type-Options: none\r\nContent-Security-Policy: default-src *\r\nContent-Length: 0\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nX-Content-Type-Options: none\r\nContent-Security-Policy: default-src *\r\n"
+        b"Content-Length: 0\r\n\r\n"
     )
     got = await scene.ask()
     assert got.values("X-Content-Type-Options")[0] == b"nosniff"
@@ -197,7 +228,8 @@ async def test_the_guard_against_browsers_counts_whatever_the_store_says(scene: 
 
 
 @pytest.mark.parametrize(
-    "field", ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: serviceworker", "Service-Worker: script", "sec-fetch-mode:navigate"]
+    "field",
+    ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: serviceworker", "Service-Worker: script", "sec-fetch-mode:navigate"],
 )
 async def test_browsers_that_would_show_the_answer_are_refused(scene: Scene, field: str) -> None:
     """A navigation, or a script for a service worker: 403 with a sentence for the person, nothing sent."""
@@ -209,7 +241,9 @@ async def test_browsers_that_would_show_the_answer_are_refused(scene: Scene, fie
     assert (await client.ask("Sec-Fetch-Mode: cors")).status == 200
 
 
-@pytest.mark.parametrize("field", ["Upgrade: websocket", "Upgrade: h2c", "Connection: upgrade", "Connection: close, Upgrade"])
+@pytest.mark.parametrize(
+    "field", ["Upgrade: websocket", "Upgrade: h2c", "Connection: upgrade", "Connection: close, Upgrade"]
+)
 async def test_upgrades_are_refused(scene: Scene, field: str) -> None:
     """Under /to/ nothing is upgraded, and the store does not hear of it."""
     got = await scene.ask(field)
@@ -217,7 +251,9 @@ async def test_upgrades_are_refused(scene: Scene, field: str) -> None:
     assert scene.store.received == b""
 
 
-@pytest.mark.parametrize("below", ["/../admin", "/%2e%2e/admin", "/x%3F/%2e%2e/%2e%2e/admin", "/a%5cb", "/a%00b", "s", "%2f"])
+@pytest.mark.parametrize(
+    "below", ["/../admin", "/%2e%2e/admin", "/x%3F/%2e%2e/%2e%2e/admin", "/a%5cb", "/a%00b", "s", "%2f"]
+)
 async def test_targets_outside_api_are_refused(scene: Scene, below: str) -> None:
     """400 `path_refused`, not a byte at the store, and the connection goes on."""
     client = await scene.client()

@@ -1,4 +1,4 @@
-"""Every legal form of a message, both ways: lengths, chunks, no body, interim answers, HTTP/1.0, half-closed clients."""
+"""Every legal form of a message, both ways: lengths, chunks, no body, interim answers, HTTP/1.0, half-close."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ async def test_head_has_no_body_and_keeps_what_a_get_would_say(scene: Scene, fie
     assert got.head == b"HTTP/1.1 200 OK\r\n" + GUARD + fields[2:] + (b"\r\n" if fields else b"") + b"\r\n"
 
 
-@pytest.mark.parametrize("head", [b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99"])
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99"],
+)
 async def test_204_and_304_have_no_body(scene: Scene, head: bytes) -> None:
     """Whatever length a 304 tells of, the next answer follows at once."""
     answers(scene, head)
@@ -103,13 +106,14 @@ async def test_a_body_that_lasts_until_close(scene: Scene, version: str) -> None
     client = await scene.client()
     client.send(request(version=version))
     got = await client.answer()
-    assert got.head == b"HTTP/1.1 200 OK\r\n" + GUARD.replace(b"\r\nX-", b"\r\nX-") + b"X-Note: 1\r\nConnection: close\r\n\r\n"
+    assert got.head == b"HTTP/1.1 200 OK\r\n" + GUARD + b"X-Note: 1\r\nConnection: close\r\n\r\n"
     assert got.body == b"until the end"
 
 
 @pytest.mark.parametrize(
     ("head", "body"),
-    [(b"HTTP/1.0 200 OK\r\nContent-Length: 2", b"ok"), (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close", b"ok"),
+    [(b"HTTP/1.0 200 OK\r\nContent-Length: 2", b"ok"), (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close",
+     b"ok"),
      (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close", b"2\r\nok\r\n0\r\n\r\n")],
 )  # fmt: skip
 async def test_a_store_that_closes_each_time_closes_nothing_in_front(scene: Scene, head: bytes, body: bytes) -> None:
@@ -149,7 +153,9 @@ async def test_chunks_are_taken_off_for_http_1_0(scene: Scene) -> None:
 
 async def test_interim_answers_pass_to_http_1_1_alone(scene: Scene) -> None:
     """100 and 103 before the answer, as they came; a caller in HTTP/1.0 would not understand them."""
-    scene.store.behave = answering(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nLink: </b>\r\n\r\n" + OK)
+    scene.store.behave = answering(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nLink: </b>\r\n\r\n" + OK
+    )
     client = await scene.client()
     client.send(request())
     assert (await client.answer()).head == b"HTTP/1.1 100 Continue\r\n\r\n"

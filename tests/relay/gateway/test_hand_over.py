@@ -38,7 +38,7 @@ class FakeApp:
     def resume_writing(self) -> None:
         self.paused = False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.lost = True
 
     def answer(self, body: bytes, *, persistent: bool = True) -> None:
@@ -86,7 +86,9 @@ async def test_an_absolute_address_goes_where_its_path_goes(scene: Scene, apps: 
     assert (await client.answer()).body == b"status"
 
 
-@pytest.mark.parametrize("target", ["to/x", "relay.example:80", "ftp://relay.example/v1", "http:///v1", "http://?x", "?x"])
+@pytest.mark.parametrize(
+    "target", ["to/x", "relay.example:80", "ftp://relay.example/v1", "http:///v1", "http://?x", "?x"]
+)
 async def test_targets_of_no_known_form_are_refused(scene: Scene, apps: list[FakeApp], target: str) -> None:
     """Neither a path nor an http address: 400."""
     client = await scene.client()
@@ -198,7 +200,12 @@ async def echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         event = await receive()
         body += event.get("body", b"")
         more = event.get("more_body", False)
-    told = {"path": scope["path"], "query": scope["query_string"].decode(), "method": scope["method"], "body": body.decode()}
+    told = {
+        "path": scope["path"],
+        "query": scope["query_string"].decode(),
+        "method": scope["method"],
+        "body": body.decode(),
+    }
     content = json.dumps(told).encode()
     headers = [(b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -212,7 +219,11 @@ async def test_a_real_asgi_application_behind_the_front(scene: Scene) -> None:
         transport, head, lambda persistent: front.finish(persistent=persistent)
     )
     client = await scene.client()
-    for body, fields in ((b"", []), (b"hello", ["Content-Length: 5"]), (b"5\r\nhello\r\n0\r\n\r\n", ["Transfer-Encoding: chunked"])):
+    for body, fields in (
+        (b"", []),
+        (b"hello", ["Content-Length: 5"]),
+        (b"5\r\nhello\r\n0\r\n\r\n", ["Transfer-Encoding: chunked"]),
+    ):
         client.send(request(*fields, method="POST", target="/v1/x?a=b", body=body) + request())
         told = json.loads((await client.answer()).body)
         assert told == {"path": "/v1/x", "query": "a=b", "method": "POST", "body": "hello" if body else ""}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.gateway import credentials, http1, target
+from relay.gateway.errors import GatewayError
+from relay.gateway.exchange import Exchange
 from relay.gateway.http1 import MalformedError, read_answer, read_request
 
 TOKEN = "!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters
@@ -19,8 +23,10 @@ STOPPED = {
     b"proxy-authorization",
 }  # fmt: skip
 pairs = st.tuples(names, values).filter(
-    lambda pair: (lower := pair[0].lower().replace(b"_", b"-")) not in STOPPED
-    and not lower.startswith((b"x-forwarded-", b"x-original-", b"x-rewrite-", b"postern-"))
+    lambda pair: (
+        (lower := pair[0].lower().replace(b"_", b"-")) not in STOPPED
+        and not lower.startswith((b"x-forwarded-", b"x-original-", b"x-rewrite-", b"postern-"))
+    )
 )
 
 
@@ -30,7 +36,7 @@ def block(fields: list[tuple[bytes, bytes]]) -> bytes:
 
 @given(fields=st.lists(pairs, max_size=20))
 def test_fields_that_pass_keep_their_bytes_and_order(fields: list[tuple[bytes, bytes]]) -> None:
-    """Names in their case, values with their blanks, repeated ones in their order: the block comes out as it went in."""
+    """Names in their case, values with their blanks, repeated ones in order: the block comes out as it went in."""
     request = read_request(b"GET /to HTTP/1.1\r\nHost: a\r\n" + block(fields))
     assert request.fields.forwarded == block(fields)
     assert (request.fields.length, request.fields.chunked, request.has_body) == (0, False, False)
@@ -48,10 +54,8 @@ def test_an_answers_fields_keep_their_bytes_and_order(fields: list[tuple[bytes, 
 def test_any_bytes_are_read_or_refused(head: bytes) -> None:
     """No other exception comes out, whatever goes in."""
     for read in (read_request, read_answer):
-        try:
+        with contextlib.suppress(MalformedError):
             read(head)
-        except MalformedError as error:
-            assert error.status in {400, 431, 501}
 
 
 @given(
@@ -101,7 +105,13 @@ def test_persistence(version: str, connection: str | None, *, persistent: bool) 
 
 @pytest.mark.parametrize(
     ("version", "connection", "closes"),
-    [("1.1", None, False), ("1.1", "close", True), ("1.1", "CLOSE", True), ("1.0", None, True), ("1.0", "keep-alive", False)],
+    [
+        ("1.1", None, False),
+        ("1.1", "close", True),
+        ("1.1", "CLOSE", True),
+        ("1.0", None, True),
+        ("1.0", "keep-alive", False),
+    ],
 )
 def test_an_answers_persistence(version: str, connection: str | None, *, closes: bool) -> None:
     """The same for the store's connection."""
@@ -126,13 +136,16 @@ def test_a_reason_may_be_missing() -> None:
 
 def test_heads_do_not_print_their_secrets() -> None:
     """Neither the credential nor the target, which may hold `ws_key`, shows in a record's text."""
-    head = read_request(b"GET /to?ws_key=SECRETONE HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer SECRETTWO\r\nX: SECRETTHREE\r\n")
+    head = read_request(
+        b"GET /to?ws_key=SECRETONE HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer SECRETTWO\r\nX: SECRETTHREE\r\n"
+    )
     assert "SECRET" not in repr(head)
 
 
 @pytest.mark.parametrize(
     ("fields", "json"),
-    [("", None), ("Output-Format: JSON", True), ("Io-Format: JSON", True), ("Io-Format: XML\r\nOutput-Format: JSON", False),
+    [("", None), ("Output-Format: JSON", True), ("Io-Format: JSON", True), ("Io-Format: XML\r\nOutput-Format: JSON",
+     False),
      ("Output-Format: XML\r\nIo-Format: JSON", True), ("output-format: JSON", True), ("Output-Format: json", False),
      ("Accept: application/json", None)],
 )  # fmt: skip
@@ -140,3 +153,39 @@ def test_which_format_is_asked_for(fields: str, *, json: bool | None) -> None:
     """PrestaShop's order: `Io-Format` first, the exact value `JSON`, and nothing else of a header decides."""
     lines = f"{fields}\r\n" if fields else ""
     assert read_request(f"GET /to HTTP/1.1\r\nHost: a\r\n{lines}".encode()).fields.json is json
+
+
+def test_what_is_remembered_is_bounded_in_bytes() -> None:
+    """Long blocks, names and credentials, which strangers choose, are read but not kept."""
+    caches = (http1._remembered_request, http1._remembered_kind, credentials._remembered_digests, target._remembered)
+    read_request(b"GET /to HTTP/1.1\r\nHost: a\r\n")
+    read_answer(b"HTTP/1.1 200 OK\r\nX: y\r\n")
+    before = [cache.cache_info().currsize for cache in caches]
+    long = b"a" * 5000
+    head = read_request(b"GET /to HTTP/1.1\r\nHost: a\r\nAuthorization: %s\r\n" % long)
+    read_answer(b"HTTP/1.1 200 OK\r\nX-%s: y\r\n" % long)
+    judged = target.judge(b"/to/con_aaaaaaaaaaaaaaaa/api?" + long)
+    credentials.presented(Exchange(Nobody(), head, judged, Nobody(), 0))
+    assert [cache.cache_info().currsize for cache in caches] == before
+
+
+class Nobody:
+    """Neither a connector nor a dispatcher."""
+
+    draining = False
+
+    def write(self, data: bytes) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def finish(self, *, persistent: bool) -> None: ...
+
+    def fail(self, error: GatewayError) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def again(self, exchange: Exchange) -> None: ...
+
+    def over(self, exchange: Exchange) -> None: ...

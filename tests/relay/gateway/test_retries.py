@@ -78,7 +78,10 @@ async def test_a_get_with_a_body_is_not_sent_again(scene: Scene) -> None:
     assert len(scene.store.requests) == 1
 
 
-@pytest.mark.parametrize("first", [b"H", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n"])
+@pytest.mark.parametrize(
+    "first",
+    [b"H", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n"],
+)
 async def test_after_a_byte_of_an_answer_nothing_is_sent_again(scene: Scene, first: bytes) -> None:
     """Half a head or an interim answer: the store has begun, so that was it."""
     scene.store.behave = lost(1, first)
@@ -206,7 +209,7 @@ async def test_a_line_that_ended_while_idle_is_not_used(scene: Scene) -> None:
     scene.store.behave = answering(OK)
     assert (await scene.ask()).status == 200
     scene.store.visits[0].end()
-    await scene.until(lambda: scene.route.streams[0].is_closing())
+    await scene.until(scene.route.streams[0].is_closing)
     assert (await scene.ask(method="POST")).status == 200
     assert len(scene.store.visits) == 2
 

@@ -45,8 +45,14 @@ ACCEPTED = {
     "pinned key": (Trust(pinned_spki_sha256=GOOD.pin), GOOD),
     "pinned key in capitals": (Trust(pinned_spki_sha256=GOOD.pin.upper()), GOOD),
     "pinned, though self-signed": (Trust(pinned_spki_sha256=(own := certificate(None)).pin), own),
-    "pinned, though of another name": (Trust(pinned_spki_sha256=(named := certificate(CA, "other.example")).pin), named),
-    "pinned, though expired": (Trust(pinned_spki_sha256=(old := certificate(CA, begins=NOW - 9 * DAY, ends=NOW - DAY)).pin), old),
+    "pinned, though of another name": (
+        Trust(pinned_spki_sha256=(named := certificate(CA, "other.example")).pin),
+        named,
+    ),
+    "pinned, though expired": (
+        Trust(pinned_spki_sha256=(old := certificate(CA, begins=NOW - 9 * DAY, ends=NOW - DAY)).pin),
+        old,
+    ),
 }
 
 
@@ -86,7 +92,11 @@ async def test_a_store_that_does_not_is_sent_nothing(
     """502 `store_tls` with the reason, not sent; not one byte of the request, nor of the key, went out."""
     async with secured(scene, trust, shown, version):
         failed = await scene.ask()
-        assert (failed.status, failed.value("Postern-Error"), failed.value("Postern-Origin")) == (502, b"store_tls", b"store")
+        assert (failed.status, failed.value("Postern-Error"), failed.value("Postern-Origin")) == (
+            502,
+            b"store_tls",
+            b"store",
+        )
         assert failed.value("Postern-Outcome") == b"not_sent"
         assert reason in failed.body.decode()
         await scene.until(lambda: all(stream.transport.is_closing() for stream in scene.route.streams))
@@ -114,6 +124,7 @@ async def test_the_stores_name_is_told_and_http_1_1_alone_is_offered(scene: Scen
 async def test_a_store_that_speaks_plainly_on_its_port_is_refused(scene: Scene) -> None:
     """http where https was promised: 502 `store_tls`, not a word of HTTP was said."""
     async with secured(scene, Trust(ca_pem=CA.pem)):
+
         async def behave(visit: Visit) -> None:
             await visit.some()
             visit.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -131,6 +142,7 @@ async def test_a_store_that_speaks_plainly_on_its_port_is_refused(scene: Scene) 
 async def test_a_store_that_closes_during_the_handshake(scene: Scene, how: str) -> None:
     """502 `store_tls`, at once."""
     async with secured(scene, Trust(ca_pem=CA.pem)):
+
         async def behave(visit: Visit) -> None:
             await visit.some()
             getattr(visit, how)()
@@ -145,11 +157,10 @@ async def test_a_store_that_closes_during_the_handshake(scene: Scene, how: str) 
 async def test_a_handshake_has_a_deadline(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that takes the connection and says nothing: 502 `store_tls` when the time is over, the stream closed."""
     monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.05)
-    async with secured(scene, Trust(ca_pem=CA.pem)):
-        async with scene.store.listening() as plain:
-            scene.change(store=StoreUrl("https", Destination("shop.example", plain)))
-            failed = await scene.ask()
-            await scene.until(lambda: scene.route.streams[0].transport.is_closing())
+    async with secured(scene, Trust(ca_pem=CA.pem)), scene.store.listening() as plain:
+        scene.change(store=StoreUrl("https", Destination("shop.example", plain)))
+        failed = await scene.ask()
+        await scene.until(scene.route.streams[0].transport.is_closing)
     assert (failed.status, failed.value("Postern-Error")) == (502, b"store_tls")
 
 
@@ -214,7 +225,7 @@ async def test_bytes_that_are_no_tls_break_the_line(scene: Scene) -> None:
         await client.reader.readuntil(b"half")
         scene.route.streams[0].data_received(b"\x17\x03\x03\x00\x20" + b"x" * 32)
         assert await client.rest() == b""
-        await scene.until(lambda: scene.route.streams[0].transport.is_closing())
+        await scene.until(scene.route.streams[0].transport.is_closing)
 
 
 async def test_an_upload_on_a_line_that_tls_has_broken_is_answered(scene: Scene) -> None:
@@ -241,7 +252,9 @@ async def test_large_bodies_both_ways(scene: Scene, version: ssl.TLSVersion) -> 
         for _ in range(2):
             client.send(request(f"Content-Length: {len(upload)}", method="PUT", body=upload))
             assert hashlib.sha256((await client.answer()).body).digest() == hashlib.sha256(download).digest()
-    assert [hashlib.sha256(message.body).digest() for message in scene.store.requests] == [hashlib.sha256(upload).digest()] * 2
+    assert [hashlib.sha256(message.body).digest() for message in scene.store.requests] == [
+        hashlib.sha256(upload).digest()
+    ] * 2
 
 
 class Trickle(TcpStream):
@@ -297,7 +310,9 @@ async def test_a_session_through_a_slow_stream(scene: Scene) -> None:
     """Handshake, requests and answers in pieces of 17 bytes, records cut anywhere."""
     scene.route = Slow()
     body = os.urandom(20000)
-    chunked = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:9000], body[9000:])) + b"0\r\n\r\n"
+    chunked = (
+        b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:9000], body[9000:])) + b"0\r\n\r\n"
+    )
     scene.store.behave = answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked)
     async with secured(scene, Trust(ca_pem=CA.pem)):
         client = await scene.client()
@@ -313,4 +328,4 @@ def test_there_is_no_way_to_turn_verification_off() -> None:
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert context.check_hostname
         assert context.minimum_version is ssl.TLSVersion.TLSv1_2
-    assert {field for field in Trust.__dataclass_fields__} == {"ca_pem", "pinned_spki_sha256"}
+    assert set(Trust.__dataclass_fields__) == {"ca_pem", "pinned_spki_sha256"}

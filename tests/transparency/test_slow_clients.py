@@ -1,0 +1,247 @@
+"""A thousand slow clients at once: each is cut within its limit, and nobody beside them notices."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from relay.gateway.front import HEAD_SECONDS, STALL_SECONDS
+from tests.system.programs import HOST, Program, eventually
+from tests.system.road import STANDS, Agent, Connection, Entry, Road
+from tests.transparency.asking import Call, Caller, relayed
+from tests.transparency.playing import Player
+from tests.transparency.shops import Backstage
+
+SLOW_HEADS, SLOW_BODIES, SLOW_READERS = 334, 333, 333
+OPEN_FILES = 4096  # this process alone has some 1,700 of them open
+BYTE_SECONDS = 1.0  # between two bytes of a slow head
+LOOK_SECONDS = 1.0  # how often the relay looks whether something has taken too long
+SLACK_SECONDS = 6.0  # for a machine that has other things to do
+FILL_SECONDS = 10.0  # for the buffers on the way to somebody who does not read
+SETTLE_SECONDS = 20.0
+ASKING_SECONDS = 0.1  # between two requests of a client that behaves
+QUICK_SECONDS = 1.0  # what it waits for an answer, in most cases
+KEY = "K" * 32
+MEMORY_PER_READER = 1 << 20  # bytes of the relay for one that does not read: a channel's window, and what is on its way
+
+
+def like_a_network(sock: socket.socket) -> socket.socket:
+    """Segments as small as on a network: those of the loopback, of 64 KiB, would fill the machine's own TCP memory."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 15)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+    return sock
+
+
+class Slow:
+    """One slow client: what it sends at once, and whether it reads; when it was cut."""
+
+    def __init__(self, kind: str, data: bytes, *, reads: bool) -> None:
+        self.kind, self._data, self._reads = kind, data, reads
+        self.sock = like_a_network(socket.socket())
+        self.answer = b""
+        self.lasted: float | None = None  # seconds from its first byte to the end of the connection
+
+    def start(self, port: int) -> None:
+        self.sock.connect((HOST, port))
+        self.sock.setblocking(False)
+        self._began = time.monotonic()
+        if self.kind != "head":
+            self.sock.sendall(self._data)
+
+    def drip(self) -> None:
+        """The next byte of a head, as long as it is wanted."""
+        with contextlib.suppress(OSError):
+            self.sock.send(self._data[:1])
+            self._data = self._data[1:]
+
+    @property
+    def waits_for(self) -> int:
+        return select.EPOLLIN if self._reads else 0  # an end in any form is always told
+
+    def hear(self) -> bool:
+        """Whether the connection is over."""
+        data = b""
+        if self._reads:
+            with contextlib.suppress(ConnectionError):
+                data = self.sock.recv(1 << 16)
+        self.answer += data
+        if not data:
+            self.lasted = time.monotonic() - self._began
+            self.sock.close()
+        return not data
+
+
+class Crowd:
+    """All slow clients, held by one thread without waiting for any of them."""
+
+    def __init__(self, clients: list[Slow]) -> None:
+        self.clients = clients
+        self._poll = select.epoll()
+        self._open = {client.sock.fileno(): client for client in clients}
+
+    def live(self, port: int, seconds: float, meanwhile: Callable[[], None]) -> None:
+        """Until the last one is cut, or the time is over; `meanwhile` is called about once a second."""
+        for client in self.clients:
+            client.start(port)
+            self._poll.register(client.sock, client.waits_for)
+        deadline = time.monotonic() + seconds
+        while self._open and time.monotonic() < deadline:
+            turn = time.monotonic() + BYTE_SECONDS
+            for client in self._open.values():
+                if client.kind == "head":
+                    client.drip()
+            meanwhile()
+            while (left := turn - time.monotonic()) > 0:
+                self._hear(left)
+        self._poll.close()
+
+    def _hear(self, seconds: float) -> None:
+        for number, _ in self._poll.poll(seconds):
+            if self._open[number].hear():
+                del self._open[number]
+
+    def lasted(self, kind: str) -> list[float]:
+        """How long each of a kind lasted. AssertionError if one was not cut."""
+        found = [client.lasted for client in self.clients if client.kind == kind]
+        assert None not in found, f"{found.count(None)} of {len(found)} slow clients ({kind}) were never cut"
+        return sorted(each for each in found if each is not None)
+
+
+@dataclass
+class Behaved:
+    """A client that asks again and again, on one connection, and keeps how long each answer took."""
+
+    connection: Connection
+    took: list[float] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        with Caller(relayed(self.connection)) as caller:
+            while not self._over.wait(ASKING_SECONDS):
+                began = time.monotonic()
+                answer = caller.ask(Call())
+                self.took.append(time.monotonic() - began if answer.status == 200 else float("inf"))
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Iterator[None]:
+    """Leave to open as many files as such a crowd needs, for this process and those that it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert hard >= OPEN_FILES, f"this test needs {OPEN_FILES} open files, and `ulimit -Hn` says {hard}"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, OPEN_FILES), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@dataclass
+class House:
+    """A customer of the relay with an agent of its own, which publishes two stores."""
+
+    agent: Agent
+    slow: Connection
+    good: Connection
+
+
+def new_house(road: Road, name: str, slow_port: int, good_port: int) -> House:
+    road.cli("accounts", "create", name)
+    made = road.cli("agents", "create", name, "--account", name)
+    stores = [f"http://slow.test={HOST}:{slow_port}", f"http://good.test={HOST}:{good_port}"]
+    agent = road.start_agent(Entry(made["id"], made["token"]), stores)
+
+    def connect(store: str) -> Connection:
+        form = ["--name", store, "--mode", "on-premise", "--agent", made["id"], "--store-url", f"http://{store}"]
+        more = ["--api-key-file", "-", "--concurrency", "500", "--account", name]
+        told = road.cli("connections", "create", *form, *more, text=KEY)
+        return Connection(told["id"], told["access_key"], road.http_port, KEY)
+
+    return House(agent, connect("slow.test"), connect("good.test"))
+
+
+async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A store whose answer has no end."""
+    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 << 50))
+        while True:
+            writer.write(bytes(1 << 14))
+            await writer.drain()
+    writer.close()
+
+
+async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A store that waits for the rest of a body for ever."""
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(1 << 16):
+            pass
+    writer.close()
+
+
+@pytest.mark.timeout(180)
+def test_a_thousand_slow_clients(
+    tmp_path: Path, crowded: None, backstage: Backstage, record_property: Callable[[str, object], None]
+) -> None:
+    """Slow heads, bodies and readers are cut in time; others are answered, tunnels stand, memory and files come back."""
+    road = Road(tmp_path)
+    swallower = backstage.run(asyncio.start_server(swallow, HOST, 0, backlog=512))
+    with contextlib.closing(road), Player() as store, contextlib.closing(swallower):
+        relay = road.start_relay()
+        bodies = new_house(road, "bodies", swallower.sockets[0].getsockname()[1], store.port)
+        readers = new_house(road, "readers", port_of(endless), store.port)
+        with Behaved(bodies.good) as one, Behaved(readers.good) as other:
+            eventually("they are answered", lambda: len(one.took) >= 10 and len(other.took) >= 10)
+            before = Files.of(relay, bodies.agent.program, readers.agent.program)
+            memory = relay.memory()
+            peaks = [memory]
+            crowd = Crowd(_clients(bodies.slow, readers.slow))
+            crowd.live(road.http_port, STALL_SECONDS + FILL_SECONDS + SLACK_SECONDS, lambda: peaks.append(relay.memory()))
+            took = sorted(one.took + other.took)
+            print({kind: (len(crowd.lasted(kind)), crowd.lasted(kind)[0], crowd.lasted(kind)[-1]) for kind in ("head", "body", "reader")})
+            print("asked", len(took), "median", took[len(took)//2], "99%", took[int(len(took)*.99)], "worst", took[-5:])
+            print("memory", memory>>20, "peak", max(peaks)>>20, [x>>20 for x in peaks[::5]])
+            t=time.monotonic()
+            for i in range(20):
+                now = Files.of(relay, bodies.agent.program, readers.agent.program)
+                print(round(time.monotonic()-t,1), now, "before", before, relay.memory()>>20)
+                time.sleep(1)
+
+
+@dataclass(frozen=True)
+class Files:
+    """How many files each program has open."""
+
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, *programs: Program) -> Self:
+        return cls(tuple(len(os.listdir(f"/proc/{program.pid}/fd")) for program in programs))
+
+
+def _clients(body: Connection, reader: Connection) -> list[Slow]:
+    head = Call(b"/api/" + b"x" * 200).head(relayed(body))
+    begun = Call(method=b"POST", fields=[b"Content-Length: 1000"]).head(relayed(body)) + b"0123456789"
+    endless = Call(b"/api/__huge").head(relayed(reader))
+    clients = [Slow("head", head, reads=True) for _ in range(SLOW_HEADS)]
+    clients += [Slow("body", begun, reads=True) for _ in range(SLOW_BODIES)]
+    return clients + [Slow("reader", endless, reads=False) for _ in range(SLOW_READERS)]
