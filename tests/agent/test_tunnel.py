@@ -159,7 +159,9 @@ async def test_one_refused_store_does_not_keep_the_others_off(relay: FakeRelay, 
     assert tunnel.published == STORES[1:]
     await tunnel.close()
     relay.unwanted = {("shop.lan", 80), ("two.lan", 8080)}
-    assert "refused to publish any" in str(await fails(await enrol()))
+    error = await fails(await enrol())
+    assert "none of the stores" in str(error)
+    assert isinstance(error, LoginRefusedError), "a relay that revoked this agent says so at the next enrolment"
     assert await eventually(lambda: not relay.tunnels)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent.wire.carrier import Carrier
+from agent.wire.channel import Channel
 from agent.wire.limits import BULK_WINDOW_BYTES, BULK_WINDOWS_PER_TUNNEL, TRANSPORT_HIGH_WATER_BYTES, WINDOW_BYTES
 from agent.wire.sending import LeanSending
 from tests.agent.wire.pair import Gathering, tunnel
@@ -217,6 +218,10 @@ async def test_a_receiver_that_fails_loses_its_channel_only() -> None:
         assert await pair.exchange(b"the neighbour goes on") == b"the neighbour goes on"
 
 
+def bulk_of(channel: Channel) -> bool:
+    return channel._window.bulk
+
+
 async def test_bulk_is_given_a_longer_window_and_gives_it_back() -> None:
     """A channel that carries much without a pause may have more in flight; a reader that pauses may not."""
     async with tunnel() as pair:
@@ -230,10 +235,10 @@ async def test_bulk_is_given_a_longer_window_and_gives_it_back() -> None:
                 sent += 50_000
             await asyncio.sleep(0)
         await back.gather(sent)
-        assert channel._window.bulk
+        assert bulk_of(channel)
         assert carrier.bulk_windows == BULK_WINDOWS_PER_TUNNEL - 1
         channel.pause_reading()
-        assert not channel._window.bulk
+        assert not bulk_of(channel)
         channel.abort()
         await asyncio.wait_for(back.lost.wait(), 10)
         assert carrier.bulk_windows == BULK_WINDOWS_PER_TUNNEL
