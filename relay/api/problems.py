@@ -256,8 +256,11 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 
 def _allowed(request: Request) -> list[str]:
+    """What the address takes. One such as `…/test` has the shape of a record's as well, whose methods are not its own."""
     app: FastAPI = request.app
-    return [method for method in _METHODS if _serves(app, {**request.scope, "method": method})]
+    served = [method for method in _METHODS if _serves(app, {**request.scope, "method": method})]
+    own = app.openapi()["paths"].get(request.url.path)
+    return served if own is None else [method for method in served if method == "HEAD" or method.lower() in own]
 
 
 def _serves(app: FastAPI, scope: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """What the judge of the faults counts."""
 
 from tests.lab.traffic import Fate
-from tests.lab.verdict import Verdict, table
+from tests.lab.verdict import Verdict, failures, table
 
 
 def fate(number: int, begin: float, seconds: float, status: int = 200, outcome: str = "") -> Fate:
@@ -42,8 +42,24 @@ def test_an_answer_that_says_not_sent_is_held_to_it() -> None:
     assert judged(*fates, seen=(3,)).untrue == 1
 
 
+def test_a_good_answer_to_what_the_shop_never_saw_is_missing() -> None:
+    """So that a record in which nothing is found cannot pass for a shop that got nothing twice."""
+    assert judged(fate(0, 101, 0.1), fate(1, 101, 0.1), fate(3, 101, 0.1, status=502), seen=(0,)).missing == 1
+
+
 def test_the_table_has_the_median_and_the_worst() -> None:
     """One row per fault; what differs between rounds shows its worst."""
     rows = table([judged(fate(0, 101, s)) for s in (2.0, 3.0, 7.0)]).splitlines()
     assert len(rows) == 3
     assert rows[2] == "| a fault | 3.0 s | - | 4.0 s (8.0) | 4.0 s (8.0) | 1 | 0 | 1 | 0 | 0 |"
+
+
+def test_failures_are_told_by_their_way() -> None:
+    """Each way a request failed, with the least and the most of it in a round."""
+    rounds = [
+        judged(fate(0, 101, 1, status=504)),
+        judged(fate(0, 101, 1, status=504), fate(2, 101, 1, status=504)),
+        judged(),
+    ]
+    assert failures(rounds) == "- a fault: GET 504 (0 to 2)"
+    assert failures([judged()]) == "Nothing."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.lab.traffic import Fate
@@ -31,7 +31,10 @@ class Verdict:
     """POSTs that the shop has seen more than once."""
     untrue: int
     """Requests whose answer said `not_sent`, and the shop has seen them."""
-    reasons: str
+    missing: int
+    """Requests that were answered well, and the shop has not seen them."""
+    reasons: Mapping[str, int]
+    """How often a failed request ended in which way, such as `POST 502 tunnel_lost`."""
 
     @classmethod
     def of(
@@ -60,7 +63,8 @@ class Verdict:
             held=len(held),
             doubled=sum(fate.method == "POST" and times[fate.number] > 1 for fate in fates),
             untrue=sum(fate.outcome == "not_sent" and times[fate.number] > 0 for fate in ill),
-            reasons=", ".join(f"{count} {reason}" for reason, count in sorted(Counter(map(_reason, ill)).items())),
+            missing=sum(fate.well and not times[fate.number] for fate in fates),
+            reasons=Counter(map(_reason, ill)),
         )
 
 
@@ -87,6 +91,17 @@ def table(rounds: Sequence[Verdict]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def failures(rounds: Sequence[Verdict]) -> str:
+    """Markdown: one line per fault with the ways in which requests failed, the least and most of each in a round."""
+    lines = []
+    for fault in dict.fromkeys(verdict.fault for verdict in rounds):
+        of_fault = [verdict.reasons for verdict in rounds if verdict.fault == fault]
+        ways = sorted({reason for reasons in of_fault for reason in reasons})
+        if ways:
+            lines.append(f"- {fault}: " + ", ".join(f"{way} ({_range(of_fault, way)})" for way in ways))
+    return "\n".join(lines) or "Nothing."
+
+
 _TIMES = ("agent_noticed", "relay_noticed", "recovered", "settled")
 _COUNTED = ("sent", "failed", "held", "POST twice", "untrue")
 _NUMBERS = ("sent", "failed", "held", "doubled", "untrue")
@@ -98,6 +113,11 @@ def _since(began: float, moment: float | None) -> float | None:
 
 def _reason(fate: Fate) -> str:
     return f"{fate.method} {fate.status or ''}{' ' if fate.status and fate.trouble else ''}{fate.trouble}"
+
+
+def _range(rounds: Sequence[Mapping[str, int]], way: str) -> str:
+    counts = [reasons.get(way, 0) for reasons in rounds]
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
 def _seconds(values: Sequence[float | None]) -> str:

@@ -17,7 +17,7 @@ from tests.system.road import Connection, Road
 
 FAILED, USAGE, CONFIGURATION = 1, 2, 78
 LONGEST = 700  # characters that a person may be asked to read
-SECONDS = 8.0  # a refusal takes a second, more where several run at once
+SECONDS = 15.0  # a refusal takes a second, more where several run at once
 AT_ONCE = 4
 KEY = "K" * 32
 PASSWORD = "hunter2"  # stands in addresses that are given, and must not be repeated
@@ -124,7 +124,11 @@ def command(*words: str) -> Run:
 
 def connect(**but: Value) -> Run:
     """`postern-relay connections create` with a good form but for that."""
-    good: dict[str, Value] = {"name": "bad", "mode": "on-premise", "agent": lambda ground: ground.lan.agent.entry.id}
+    good: dict[str, Value] = {
+        "name": f"bad {next(NUMBERS)}",
+        "mode": "on-premise",
+        "agent": lambda ground: ground.lan.agent.entry.id,
+    }
     good |= {"store_url": f"http://{DOMAIN}", "api_key_file": at("key")}
     return lambda ground: command("connections", "create", *ground.words(good | but))(ground)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from tests.store_conformance.replay import RECORDED_DOMAIN
+from tests.system.caller import Answer
 from tests.system.programs import HOST, free_ports
 from tests.system.road import Agent, Road, Shop
 
@@ -23,6 +25,7 @@ class Lan:
     agent: Agent
     conformance_port: int  # where a shop may be put that is published as CONFORMANCE_DOMAIN
     recorded_port: int  # the same for RECORDED_DOMAIN
+    unanswered: Future[Answer]  # a request to a store that answers no dial: the answer comes when the agent gives up
 
 
 @contextmanager
@@ -44,7 +47,10 @@ def open_lan(road: Road) -> Iterator[Lan]:
         }
         entry = road.new_agent("main")
         agent = road.start_agent(entry, [f"http://{name}={address}" for name, address in stores.items()])
-        yield Lan(shop, agent, conformance, recorded)
+        silent = road.connect(entry.id, "http://silent.test", "K" * 32)
+        with ThreadPoolExecutor(1) as pool:
+            unanswered = pool.submit(silent.ask, "/api/orders", "POST", body=b"<prestashop/>")
+            yield Lan(shop, agent, conformance, recorded, unanswered)
 
 
 def _fill(deaf: socket.socket, stack: ExitStack) -> None:

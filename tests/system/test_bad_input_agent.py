@@ -43,7 +43,7 @@ RELAYS = {
     "nonsense": "https://",
     "ftp://relay.example.com": "https://",
     "https://": "https://",
-    f"https://user:{PASSWORD}@relay.example.com": "https://",
+    f"https://user:{PASSWORD}@relay.example.com": "password",
     "https://relay.example.com?x=1": "https://",
     "https://relay.example.com:99999": "port",
     "http://relay.example.com": "loopback",

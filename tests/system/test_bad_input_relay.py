@@ -36,25 +36,20 @@ COMMAND_LINES = [
     "",
     "fly",
     "serve --nonsense",
-    "serve --htt 127.0.0.1:1",
-    "agents create a --places many",
     "tokens create --name x --scope everything",
 ]
 
 SETTINGS = [
-    ("http", "nonsense", "HTTP"),
     ("http", "127.0.0.1:99999", "HTTP"),
     ("http", "0.0.0.0:0", "PUBLIC_URL"),
     ("public_url", "http://relay.example.com", "PUBLIC_URL"),
     ("public_url", f"https://user:{PASSWORD}@relay.example.com", "PUBLIC_URL"),
     ("public_ssh", "relay.example.com", "PUBLIC_SSH"),
-    ("trusted_proxies", "10.0.0.0/99", "TRUSTED_PROXIES"),
     ("database_url", f"mysql://x:{PASSWORD}@y/z", "sqlite"),
 ]
 
 STATE_DIRECTORIES = {
     "a file": (file("r-file", ""), "r-file"),
-    "below a file": (file("s-file", "", below="x"), "s-file"),
     "open to all": (folder("r-open", 0o777), "chmod 700"),
     "read-only": (folder("r-read-only", 0o500), "r-read-only"),
     "with a damaged database": (spoiled_folder("damaged/relay.db", "no database" * 999, 0o600), "relay.db"),
@@ -67,18 +62,18 @@ NOTHING_THERE = [
     ("agents revoke nobody", "nobody"),
     (f"agents show agt_{NOBODY}", NOBODY),
     (f"connections delete con_{NOBODY}", NOBODY),
-    (f"tokens revoke tok_{NOBODY}", NOBODY),
     ("accounts create default", "default"),
     ("agents delete main", "connection"),
-    ("agents list --account nobody", "nobody"),
 ]
 
 STORES = {
-    "nonsense": "http",
     "ftp://shop.lan": "http",
-    "http://shop.lan/api/orders": "/api",
     f"http://user:{PASSWORD}@shop.lan": "user name",
     "": "address",
+    "http://": "host name",
+    "http://shop.lan:70000": "port",
+    "http://sh op.lan": "blanks",
+    "http://shop.lan/a/../b": "path",
 }
 
 CASES = {
@@ -97,7 +92,6 @@ CASES = {
     "master keys gone": Case(on_a_copy("gone", None), CONFIGURATION, ("key",)),
     "master keys open": Case(on_a_copy("open", lambda good: good, 0o644), CONFIGURATION, ("chmod 600",)),
     "master keys damaged": Case(on_a_copy("damaged", lambda good: good[::-1]), CONFIGURATION, ("master.keys",)),
-    "master keys empty": Case(on_a_copy("empty", lambda good: good[:0]), CONFIGURATION, ("master.keys",)),
     **{line: Case(command(*line.split()), FAILED, (word,)) for line, word in NOTHING_THERE},
     "an unknown agent": Case(connect(agent=f"agt_{NOBODY}"), FAILED, (f"agt_{NOBODY}",)),
     "no agent": Case(connect(agent=None), USAGE, ("agent",)),
@@ -134,7 +128,7 @@ def test_nothing_came_of_any_of_it(ground: Ground, finished: dict[str, Future[Fi
     for each in finished.values():
         each.exception()
     names = {item["name"] for item in ground.road.api("GET", "/v1/connections").json["items"]}
-    assert "bad" not in names
+    assert not [name for name in names if name.startswith("bad")]
     assert ground.connection.ask("/api/orders?limit=1").status == 200
 
 

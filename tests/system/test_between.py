@@ -92,7 +92,7 @@ async def test_the_right_host_key_is_believed(tapped: Road, hop: Hop) -> None:
     async with impostor((key, host_certificate(await real_host_ca(tapped), key))) as (port, met):
         hop.changes["believer"] = endpoint(port)
         agent = await start_agent(tapped, "believer")
-        await asyncio.to_thread(agent.program.says, "refused to publish any of the stores")
+        await asyncio.to_thread(agent.program.says, "but none of the stores")
     assert met[:2] == [f"user {agent.entry.id}", f"store {DOMAIN}:80"]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -70,18 +68,7 @@ def test_what_is_wrong_with_the_way_to_the_store(road: Road, lan: Lan, name: str
     assert (answer.header("Retry-After") is not None) == case.retry
 
 
-@pytest.fixture(scope="module")
-def silent(road: Road, lan: Lan) -> Iterator[list[Answer]]:
-    """A request to a store that answers no dial; it takes as long as the agent dials, so it begins early."""
-    connection = road.connect(lan.agent.entry.id, "http://silent.test", KEY)
-    answers: list[Answer] = []
-    thread = threading.Thread(target=lambda: answers.append(connection.ask("/api/orders", "POST", body=b"<x/>")))
-    thread.start()
-    yield answers
-    thread.join()
-
-
-def test_agent_offline(road: Road, silent: list[Answer]) -> None:
+def test_agent_offline(road: Road) -> None:
     """An agent that never came, at once: 503, not sent, with a time to come back; for HEAD without a body."""
     connection = road.connect(road.new_agent().id, f"http://{DOMAIN}", KEY)
     began = time.monotonic()
@@ -272,18 +259,18 @@ def test_pipelined_requests_are_answered_in_order(connection: Connection) -> Non
         assert line.read().status == 200
 
 
-def test_store_timeout(silent: list[Answer]) -> None:
+def test_store_timeout(lan: Lan) -> None:
     """A store that answers no dial: 504, not sent, after the agent's ten seconds."""
-    deadline = time.monotonic() + 2 * DIAL_SECONDS
-    while not silent and time.monotonic() < deadline:
-        time.sleep(0.05)
-    (answer,) = silent
+    answer = lan.unanswered.result(2 * DIAL_SECONDS)
     assert answer.verdict == (504, "store_timeout", "store", "not_sent")
     assert "time" in check_shape(answer, json=False)
 
 
-def test_the_log_of_the_agent_names_the_store_and_the_connection(lan: Lan, silent: list[Answer]) -> None:
+def test_the_log_of_the_agent_names_the_store_and_the_connection(road: Road, lan: Lan) -> None:
     """Who reads the agent's log learns which store could not be reached, why, and on whose behalf."""
+    for store in ("refused.test", "nowhere.test"):
+        road.connect(lan.agent.entry.id, f"http://{store}", KEY).ask("/api/orders")
+    lan.unanswered.result(2 * DIAL_SECONDS)
     lines = [line for line in lan.agent.program.text().splitlines() if "store not reached" in line]
     text = "\n".join(lines)
     for code in ("store_refused", "store_dns", "store_timeout"):

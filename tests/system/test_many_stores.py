@@ -17,7 +17,7 @@ from tests.system.caller import JSON, BrokenOffError, Line, basic, request
 from tests.system.programs import HOST, START_SECONDS
 from tests.system.road import Agent, Connection, Road, Shop
 
-LOAD_SECONDS = 4.0
+LOAD_SECONDS = 2.5
 CALLERS = 4  # per connection
 SLOW_SECONDS = 1.5
 HUGE_BYTES = 300_000

@@ -163,10 +163,7 @@ TROUBLES: list[dict[str, object]] = [
 def administrate(road: Road, plain: Connection, agent: Agent) -> list[Finished]:
     """What the command lines print later on, for people and for programs, and when they are used wrongly."""
     asked: list[tuple[list[str], str]] = [
-        (["agents", "show", "canary"], ""),
         (["connections", "show", plain.id], ""),
-        (["connections", "list"], ""),
-        (["tokens", "list"], ""),
         (["audit", "list"], ""),
         (["status"], ""),
         (["connections", "update", plain.id, "--store-url", "http://x y", "--api-key-file", "-"], STORE_KEY),

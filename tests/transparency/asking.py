@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol, Self
 
 from tests.system.programs import HOST
@@ -69,7 +70,7 @@ class Call:
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     """The data cut at these places, counted from its end: the roads' heads differ in length."""
     places = [0, *sorted({len(data) - cut for cut in cuts if 0 < cut < len(data)}), len(data)]
-    return [data[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    return [data[start:stop] for start, stop in pairwise(places)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,9 @@ def direct(port: int, host: str, key: str) -> Road:
 
 
 def relayed(connection: Connection) -> Road:
-    return Road(connection.relay_port, b"/to/" + connection.id.encode(), b"relay.test:8443", connection.access_key.encode())
+    return Road(
+        connection.relay_port, b"/to/" + connection.id.encode(), b"relay.test:8443", connection.access_key.encode()
+    )
 
 
 class Caller:
@@ -214,8 +217,8 @@ def compare(
 
 
 def check(expected: Sequence[Message], got: Sequence[Message]) -> None:
-    wanted, found = [_told(one) for one in expected], [_told(one) for one in got]
-    lines = difflib.unified_diff(sum(wanted, []), sum(found, []), "expected", "through the relay", lineterm="")
+    wanted, found = ([line for one in messages for line in _told(one)] for messages in (expected, got))
+    lines = difflib.unified_diff(wanted, found, "expected", "through the relay", lineterm="")
     assert wanted == found, "\n".join(lines)
 
 

@@ -98,7 +98,7 @@ def _answer_framing_last(message: Message) -> Message:
 REQUEST = (
     Decision("version", "each hop speaks its own HTTP version (RFC 9110 §2.5)", _own_version),
     Decision("connection", "Connection, what it names, and the other hop-by-hop fields (RFC 9110 §7.6.1)", _own_hop),
-    Decision("claims", "PrestaShop would believe where a request says it came from (design section 3)", _claims_of_others),
+    Decision("claims", "PrestaShop believes where a request says it is from (design section 3)", _claims_of_others),
     Decision("host and key", "the store's own name and key, in front (design section 3)", _host_and_key_first),
     Decision("chunks", "chunk extensions and trailers end at the relay (README)", _plain_chunks),
     Decision("framing field", "of each hop, in its plain spelling, as the last line; fields of different names have no "

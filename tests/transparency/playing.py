@@ -36,7 +36,10 @@ class Pause:
 
 Step = bytes | Do | Pause | Callable[[Message], bytes]
 Script = Sequence[Step]
-OK: Script = (Do.READ, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",)
+OK: Script = (
+    Do.READ,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+)
 
 
 @dataclass(slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import hashlib
+import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
@@ -70,7 +70,10 @@ class Watched:
             found = list(self.store.requests)
             return found if len(found) >= count and all(one.body_sha256 for one in found) else []
 
-        return [_message(one) for one in (eventually("the shop has read it all", complete) if count else self.store.requests)]
+        return [
+            _message(one)
+            for one in (eventually("the shop has read it all", complete) if count else self.store.requests)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def _message(seen: Seen) -> Message:
 
 
 def without_moment(answer: Message) -> Message:
-    """An answer without what differs from one moment to the next: dates, hashes of passwords, and what follows from them."""
+    """An answer without what differs from moment to moment: dates, hashes of passwords, what follows from them."""
     fields = tuple(_spelled(line) + b": ?" if split(line)[0] in VARYING else line for line in answer.fields)
     sizes = [spelled for spelled, _ in chunks(answer.framed)] if answer.framing is Framing.CHUNKED else []
     return replace(answer, fields=fields, framed=b" ".join([*sizes, comparable(answer.body)]))

@@ -15,7 +15,7 @@ from tests.transparency.decided import ANSWER, decided, key_taken_out
 from tests.transparency.making import answers
 from tests.transparency.playing import Do, Pause, Script
 
-EXAMPLES = 300
+EXAMPLES = 4000
 BIG = 3 << 20  # bytes: more than all buffers and windows on the road
 SLOW_SECONDS = 1.5
 
@@ -35,29 +35,29 @@ def test_whatever_is_answered(both: Played, exchange: tuple[Call, Script]) -> No
     both.same(*exchange)
 
 
+NOTHING, OK = b"Content-Length: 0\r\n\r\n", b"Content-Length: 2\r\n\r\nok"
 ANSWERS: dict[str, tuple[bytes, bytes]] = {
-    "an empty 404 without a type": (b"GET", b"404 Not Found\r\nPSWS-Version: 9.1.4\r\nContent-Length: 0"),
-    "a DELETE that is done": (b"DELETE", b"200 OK\r\nX-Powered-By: PrestaShop Webservice\r\nContent-Length: 0"),
-    "304": (b"GET", b'304 Not Modified\r\nETag: "x"\r\nContent-Length: 1234'),
-    "304 without anything": (b"GET", b"304 Not Modified"),
-    "HEAD with a length": (b"HEAD", b"200 OK\r\nContent-Length: 98765"),
-    "HEAD in chunks": (b"HEAD", b"200 OK\r\nA: 1\r\nTransfer-Encoding: chunked\r\nB: 2"),
-    "HEAD without either": (b"HEAD", b"404 Not Found"),
-    "204": (b"OPTIONS", b"204 No Content\r\nAllow: GET,\tHEAD "),
-    "a redirect": (b"GET", b"302 Found\r\nLocation: http://elsewhere.test/?url=products&limit=1\r\nContent-Length: 0"),
-    "401": (b"GET", b'401 Unauthorized\r\nWWW-Authenticate: Basic realm="a"\r\nWWW-Authenticate: Digest x\r\n'
-            b"Content-Length: 3\r\n\r\n401"),
-    "no reason": (b"GET", b"200 \r\nContent-Length: 2\r\n\r\nok"),
-    "no reason and no blank": (b"GET", b"200\r\nContent-Length: 2\r\n\r\nok"),
-    "an odd reason": (b"GET", b"299  C'est \xe9trange,\tnon? \r\nContent-Length: 2\r\n\r\nok"),
-    "an unknown status": (b"GET", b"599 Network Connect Timeout\r\nContent-Length: 2\r\n\r\nok"),
-    "Latin-1": (b"GET", b'200 OK\r\nContent-Disposition: attachment; filename="\xe9\xe8\xff.jpg"\r\nContent-Length: 2\r\n\r\nok'),
-    "one name often": (b"GET", b"200 OK\r\nX-A: 1\r\nx-a:2\r\nB:\r\nX-a:  3\t\r\nLink: a\r\nContent-Length: 2\r\nX-A: 1\r\n\r\nok"),
+    "an empty 404 without a type": (b"GET", b"404 Not Found\r\nPSWS-Version: 9.1.4\r\n" + NOTHING),
+    "a DELETE that is done": (b"DELETE", b"200 OK\r\nX-Powered-By: PrestaShop Webservice\r\n" + NOTHING),
+    "304": (b"GET", b'304 Not Modified\r\nETag: "x"\r\nContent-Length: 1234\r\n\r\n'),
+    "304 without anything": (b"GET", b"304 Not Modified\r\n\r\n"),
+    "HEAD with a length": (b"HEAD", b"200 OK\r\nContent-Length: 98765\r\n\r\n"),
+    "HEAD in chunks": (b"HEAD", b"200 OK\r\nA: 1\r\nTransfer-Encoding: chunked\r\nB: 2\r\n\r\n"),
+    "HEAD without either": (b"HEAD", b"404 Not Found\r\n\r\n"),
+    "204": (b"OPTIONS", b"204 No Content\r\nAllow: GET,\tHEAD \r\n\r\n"),
+    "a redirect": (b"GET", b"302 Found\r\nLocation: http://elsewhere.test/?url=products&limit=1\r\n" + NOTHING),
+    "401": (b"GET", b'401 No\r\nWWW-Authenticate: Basic realm="a"\r\nWWW-Authenticate: Digest x\r\n' + OK),
+    "no reason": (b"GET", b"200 \r\n" + OK),
+    "no reason and no blank": (b"GET", b"200\r\n" + OK),
+    "an odd reason": (b"GET", b"299  C'est \xe9trange,\tnon? \r\n" + OK),
+    "an unknown status": (b"GET", b"599 Network Connect Timeout\r\n" + OK),
+    "Latin-1": (b"GET", b'200 OK\r\nContent-Disposition: attachment; filename="\xe9\xe8\xff.jpg"\r\n' + OK),
+    "one name often": (b"GET", b"200 OK\r\nX-A: 1\r\nx-a:2\r\nB:\r\nX-a:  3\t\r\nLink: a\r\nX-A: 1\r\n" + OK),
     "gzip": (b"GET", b"200 OK\r\nContent-Encoding: gzip\r\nVary: Accept-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n"
              + chunk(gzip.compress(b"x" * 5000, mtime=0)) + b"0\r\n\r\n"),
-    "policies of its own": (b"GET", b"200 OK\r\nX-Content-Type-Options: sniff\r\nContent-Security-Policy: x\r\nContent-Length: 0"),
-    "100 lines": (b"GET", b"200 OK\r\n" + b"".join(b"X-%d: %d\r\n" % (n // 2, n) for n in range(99)) + b"Content-Length: 0"),
-    "a line of 60 KB": (b"GET", b"200 OK\r\nX-Long:" + b" \xe9" * 30_000 + b"\r\nContent-Length: 0"),
+    "policies of its own": (b"GET", b"200 OK\r\nX-Content-Type-Options: sniff\r\nContent-Security-Policy: x\r\n" + OK),
+    "100 lines": (b"GET", b"200 OK\r\n" + b"".join(b"X-%d: %d\r\n" % (n // 2, n) for n in range(99)) + OK),
+    "a line of 60 KB": (b"GET", b"200 OK\r\nX-Long:" + b" \xe9" * 30_000 + b"\r\n" + OK),
     "a blank before the colon": (b"GET", b"200 OK\r\nX-A : 1\r\nContent-Length\t: 2\r\n\r\nok"),
 }  # fmt: skip
 
@@ -66,11 +66,13 @@ ANSWERS: dict[str, tuple[bytes, bytes]] = {
 def test_known_answers(both: Played, name: str) -> None:
     """What PrestaShop and its web servers are known to answer, and what is at the edge of the grammar."""
     method, rest = ANSWERS[name]
-    both.same(Call(method=method), [Do.READ, b"HTTP/1.1 " + rest + (b"" if b"\r\n\r\n" in rest else b"\r\n\r\n")])
+    both.same(Call(method=method), [Do.READ, b"HTTP/1.1 " + rest])
 
 
 @pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])
-@pytest.mark.parametrize("connection", [b"", b"Connection: close\r\n", b"Connection: keep-alive, X-B\r\nKeep-Alive: timeout=5\r\n"])
+@pytest.mark.parametrize(
+    "connection", [b"", b"Connection: close\r\n", b"Connection: keep-alive, X-B\r\nKeep-Alive: timeout=5\r\n"]
+)
 @pytest.mark.parametrize("counted", [True, False], ids=["counted", "until close"])
 def test_the_stores_connection_is_its_own(both: Played, version: bytes, connection: bytes, counted: bool) -> None:
     """HTTP/1.0 or 1.1, kept or closed by the store: the answer is the same but for the fields of the hop."""
@@ -114,7 +116,7 @@ def test_a_redirect_that_repeats_the_stores_key(both: Played, target: bytes) -> 
     """PrestaShop repeats `ws_key` in Location: what the caller sent for it stands there, and the rest as it was."""
     shown = both.relayed.key if b"%s" in target else b""
     location = b"Location: http://shop.test/?url=x&a=1&ws_key=" + KEY.encode() + b"&b=2"
-    script = [Do.READ, b"HTTP/1.1 302 Found\r\n" + location + b"\r\nContent-Length: 0\r\n\r\n"]
+    script: Script = [Do.READ, b"HTTP/1.1 302 Found\r\n" + location + b"\r\nContent-Length: 0\r\n\r\n"]
     directly, through = both.ask(Call(target.replace(b"%s", shown)), script)
     expected = decided(directly.answers[0], (*ANSWER, key_taken_out(KEY.encode(), shown)))
     check([expected], through.answers)
@@ -128,7 +130,11 @@ def test_answers_larger_than_every_buffer(both: Played, framing: str, pause: tup
     data = random_bytes(BIG)
     heads: dict[str, Script] = {
         "counted": [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG, data],
-        "chunked": [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *map(chunk, odd_chunks(data)), b"0\r\n\r\n"],
+        "chunked": [
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            *map(chunk, odd_chunks(data)),
+            b"0\r\n\r\n",
+        ],
         "until close": [b"HTTP/1.1 200 OK\r\n\r\n", data, Do.CLOSE],
     }
     began = time.monotonic()
@@ -143,7 +149,7 @@ def test_answers_larger_than_every_buffer(both: Played, framing: str, pause: tup
 WHOLE_BODY = b"<a>b</a>\n"
 CUT = {
     "counted": b"HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 9\r\n\r\n<a>b</a>\n",
-    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n<a>\r\n6;x=y\r\nb</a>\n\r\n0\r\nT: 1\r\n\r\n",
+    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n<a>\r\n6;x\r\nb</a>\n\r\n0\r\nT: 1\r\n\r\n",
     "until close": b"HTTP/1.1 200 OK\r\nA: 1\r\n\r\n<a>b</a>\n",
 }
 

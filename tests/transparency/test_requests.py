@@ -15,7 +15,7 @@ from tests.transparency.decided import REQUEST, decided
 from tests.transparency.making import calls, is_refused
 from tests.transparency.playing import OK
 
-EXAMPLES = 300
+EXAMPLES = 4000
 BIG = 3 << 20  # bytes: more than all buffers and windows on the road
 
 TARGETS = [
@@ -103,7 +103,7 @@ def test_what_stops_at_the_relay_takes_nothing_with_it(both: Played, line: bytes
 
 
 def test_a_header_as_large_as_the_stores_web_server_takes(both: Played) -> None:
-    """97 lines beside Host and Authorization, one of them of 8,000 bytes, some names often: all, in order, as spelled."""
+    """97 lines beside Host and Authorization, one of 8,000 bytes, some names often: all, in order, as spelled."""
     fields = [b"X-%s: %d" % (b"aA"[n % 2 : n % 2 + 1], n) for n in range(96)]
     both.same(Call(fields=[*fields, b"X-Long: " + b"\xe9 " * 4000]))
 
@@ -126,7 +126,9 @@ def test_bodies_larger_than_every_buffer(both: Played, chunked: bool) -> None:
     assert through.seen[0] == expected
 
 
-@pytest.mark.parametrize("body", [Body.counted(b"abcdefgh"), Body.chunked(b"abc", b"defgh")], ids=["counted", "chunked"])
+@pytest.mark.parametrize(
+    "body", [Body.counted(b"abcdefgh"), Body.chunked(b"abc", b"defgh")], ids=["counted", "chunked"]
+)
 @pytest.mark.parametrize("resets", [False, True], ids=["ends", "resets"])
 def test_a_body_that_breaks_off_never_looks_complete(both: Played, body: Body, resets: bool) -> None:
     """Wherever a caller goes away in the middle of its body, the store has half a request, not a whole one."""

@@ -17,7 +17,7 @@ from tests.transparency.making import calls, cuts, headers, is_refused
 from tests.transparency.shops import Shops, compare_shown
 from tests.transparency.wire import Message
 
-EXAMPLES = 100
+EXAMPLES = 4000
 JSON = b"Output-Format: JSON"
 
 # Recorded requests that show no credential, or one that no connection has: the relay answers them itself.
@@ -49,7 +49,9 @@ def tell(shops: Shops, exchange: Exchange) -> tuple[Shown, Shown]:
     through = call.target.replace(b"ws_key=FULL", b"ws_key=" + both.relayed.key)
     has_basic = any(name == "Authorization" for name, _ in exchange.headers)
     both = both if has_basic else replace(both, relayed=replace(both.relayed, key=b""))
-    return both.tell(lambda caller: [caller.ask(plain if caller.road is both.direct else replace(call, target=through))])
+    return both.tell(
+        lambda caller: [caller.ask(plain if caller.road is both.direct else replace(call, target=through))]
+    )
 
 
 def recorded(exchange: Exchange) -> Call:
@@ -76,7 +78,9 @@ def check_without_a_key(shops: Shops, exchange: Exchange) -> None:
     assert both.relayed_store.seen(0) == []
 
 
-_resources = st.sampled_from(["orders", "products", "customers/1", "orders/1", "products/9999", "images/products/1/1", "nosuch", "", "search"])
+_resources = st.sampled_from(
+    ["orders", "products", "customers/1", "orders/1", "products/9999", "images/products/1/1", "nosuch", "", "search"]
+)
 _slashes = st.sampled_from(["/", "/", "//"])
 _parameters = st.lists(
     st.sampled_from(
@@ -111,9 +115,13 @@ _bodies = st.sampled_from(
 
 @st.composite
 def _sensible(draw: st.DrawFn) -> Call:
-    method = draw(st.sampled_from([b"GET", b"GET", b"GET", b"HEAD", b"OPTIONS", b"FOO", b"POST", b"PUT", b"PATCH", b"DELETE"]))
+    method = draw(
+        st.sampled_from([b"GET", b"GET", b"GET", b"HEAD", b"OPTIONS", b"FOO", b"POST", b"PUT", b"PATCH", b"DELETE"])
+    )
     body = draw(_bodies) if method in {b"POST", b"PUT", b"PATCH"} else Body()
-    fields = draw(headers) + draw(st.lists(st.sampled_from([JSON, b"io-format:XML", b"Accept-Encoding: gzip"]), max_size=2))
+    fields = draw(headers) + draw(
+        st.lists(st.sampled_from([JSON, b"io-format:XML", b"Accept-Encoding: gzip"]), max_size=2)
+    )
     return Call(draw(_shop_targets), method, fields, body, cuts=draw(cuts))
 
 
@@ -154,7 +162,11 @@ ASKED = [
     Call(b"/api/products?filter[id]=[1|3]&display=%5Bid%5D"),
     Call(b"/api/orders/99999"),
     Call(b"/api/orders%2F1"),
-    Call(b"/api/products/5", b"PATCH", body=Body.counted(b"<prestashop><product><id>5</id><price>2</price></product></prestashop>")),
+    Call(
+        b"/api/products/5",
+        b"PATCH",
+        body=Body.counted(b"<prestashop><product><id>5</id><price>2</price></product></prestashop>"),
+    ),
     Call(b"/api/customers?sendemail=1", b"POST", body=Body.chunked(b"<prestashop>", b"<customer/></prestashop>")),
     Call(b"/api/products/9999", b"DELETE"),
 ]

@@ -142,9 +142,7 @@ class Reader:
         got = b""
         try:
             while True:
-                line = self._until(b"\r\n")
-                if not line:
-                    raise CutError(b"")
+                line = self._line()
                 got += line
                 size = int(line.partition(b";")[0], 16)
                 if not size:
@@ -154,13 +152,16 @@ class Reader:
             raise CutError(got + cut.got) from None
 
     def _trailers(self) -> bytes:
-        got = b""
-        while not got.endswith(b"\r\n\r\n") and got != b"\r\n":
-            line = self._until(b"\r\n")
-            if not line:
-                raise CutError(got)
-            got += line
-        return got
+        got = [self._line()]
+        while got[-1] != b"\r\n":
+            got.append(self._line())
+        return b"".join(got)
+
+    def _line(self) -> bytes:
+        line = self._until(b"\r\n")
+        if not line:
+            raise CutError(b"")
+        return line
 
     def _until(self, mark: bytes) -> bytes:
         while mark not in self._held:

@@ -9,7 +9,7 @@ import pytest
 from relay.gateway import front, gateway
 from relay.records import Scope
 from tests.relay.gateway.message import CutError
-from tests.relay.gateway.scene import API, Client, Recorder, Scene, request
+from tests.relay.gateway.scene import API, Client, Scene, request
 from tests.relay.gateway.store import OK, Visit, answering, silent
 
 HUGE = 64 * 2**20
@@ -136,7 +136,7 @@ async def test_an_upload_that_the_store_does_not_take_is_the_stores_fault(scene:
     scene.store.behave = deaf
     client = await scene.client()
     client.send(request(f"Content-Length: {HUGE}", method="POST"))
-    sending = asyncio.create_task(send_until_lost(client, HUGE))
+    sending = asyncio.create_task(send_until_lost(client, b"x" * HUGE))
     [connection] = await fronts(scene)
     await scene.until(lambda: connection._reading_paused)
     assert await scene.seconds_until(lambda: not connection._exchange) > gateway.PROGRESS_SECONDS
@@ -152,10 +152,10 @@ async def fronts(scene: Scene) -> list[front.Front]:
     return list(scene.hall.fronts)
 
 
-async def send_until_lost(client: Client, size: int) -> None:
+async def send_until_lost(client: Client, data: bytes) -> None:
     try:
-        for _ in range(size // 65536):
-            client.writer.write(b"x" * 65536)
+        for start in range(0, len(data), 65536):
+            client.writer.write(data[start : start + 65536])
             await client.writer.drain()
     except (ConnectionError, RuntimeError):  # uvloop: the handler is closed
         pass
@@ -246,74 +246,6 @@ async def test_too_many_connections_are_turned_away(scene: Scene) -> None:
     clients[0].leave()
     await scene.until(lambda: len(scene.hall.fronts) == 2)
     assert (await scene.ask()).status == 200
-
-
-async def test_what_is_pipelined_is_not_read_without_bound(scene: Scene) -> None:
-    """Behind a request under way some 64 KiB are taken in, then the caller is held back until its turn comes."""
-    go_on = asyncio.Event()
-
-    async def behave(visit: Visit) -> None:
-        await visit.request()
-        await go_on.wait()
-        visit.send(OK)
-        await answering(OK)(visit)
-
-    scene.store.behave = behave
-    client = await scene.client()
-    many = 40_000
-    sending = asyncio.create_task(send_until_lost_of(client, request() * many))
-    [connection] = await fronts(scene)
-    await scene.until(lambda: len(connection._unread) > front.PIPELINED_BYTES)
-    for _ in range(50):
-        await asyncio.sleep(0.001)
-    assert len(connection._unread) <= front.PIPELINED_BYTES + 256 * 1024
-    go_on.set()
-    for _ in range(500):
-        assert (await client.answer()).body == b"ok"
-    client.leave()
-    await sending
-
-
-async def send_until_lost_of(client: Client, data: bytes) -> None:
-    try:
-        for start in range(0, len(data), 65536):
-            client.writer.write(data[start : start + 65536])
-            await client.writer.drain()
-    except (ConnectionError, RuntimeError):  # uvloop: the handler is closed
-        pass
-
-
-async def test_requests_wait_while_their_caller_does_not_read(scene: Scene) -> None:
-    """A caller that pipelines large downloads and reads none of them has one under way, not all."""
-    size = 4 * 2**20
-    scene.store.behave = answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
-    client = await scene.client(limit=1024)
-    client.send(request() * 20)
-    [connection] = await fronts(scene)
-    await scene.until(lambda: connection._writing_paused)
-    for _ in range(50):
-        await asyncio.sleep(0.001)
-    assert connection._transport.get_write_buffer_size() < 2 * size
-    assert len(scene.store.requests) < 6
-    for _ in range(20):
-        assert len((await client.answer()).body) == size
-
-
-async def test_no_request_begins_while_what_was_written_waits(scene: Scene) -> None:
-    """Between two requests too: they wait in some 64 KiB, through a half-close, until the caller reads again."""
-    connection, transport = front.Front(scene.hall), Recorder()
-    connection.connection_made(transport)
-    connection.pause_writing()
-    connection.data_received(request() * 2000)
-    assert not transport.reading
-    connection.eof_received()
-    await scene.pass_time(30)
-    assert scene.held() == {}
-    assert transport.sent == b""
-    connection.resume_writing()
-    assert transport.reading
-    await scene.until(lambda: transport.sent.count(b"\r\n\r\nok") > 2)
-    connection.connection_lost(None)
 
 
 async def test_a_client_that_leaves_in_the_middle_of_an_answer_frees_the_stores_connection(scene: Scene) -> None:

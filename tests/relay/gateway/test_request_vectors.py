@@ -22,8 +22,8 @@ from tests.relay.gateway.request_vectors import (
     post,
     raw,
 )
-from tests.relay.gateway.scene import API, DEADLINE, Recorder, Scene, request
-from tests.relay.gateway.store import OK, Visit
+from tests.relay.gateway.scene import DEADLINE, Recorder, Scene, request
+from tests.relay.gateway.store import OK
 
 
 async def refused(scene: Scene, data: bytes, status: int) -> None:
@@ -163,35 +163,6 @@ async def test_a_good_request_with_a_bad_one_behind_it_is_answered_first(scene: 
         assert (await client.answer()).status == 400
         assert await client.rest() == b""
         assert len(scene.store.requests) == number
-
-
-async def test_pipelined_requests_are_answered_in_order_each_by_its_own_answer(scene: Scene) -> None:
-    """Twenty requests at once, bodies among them, come back in their order, and one at a time reaches the store."""
-
-    async def echo(visit: Visit) -> None:
-        while message := await visit.request():
-            body = message.target + b" " + message.body
-            visit.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-
-    scene.store.behave = echo
-    client = await scene.client()
-    for n in range(20):
-        body = b"body %d" % n if n % 2 else b""
-        fields = [f"Content-Length: {len(body)}"] if body else []
-        client.send(request(*fields, method="POST" if body else "GET", target=f"{API}/orders/{n}", body=body))
-    for n in range(20):
-        expected = b"/api/orders/%d body %d" % (n, n) if n % 2 else b"/api/orders/%d " % n
-        assert (await client.answer()).body == expected
-
-
-async def test_pipelined_requests_are_answered_though_the_client_has_half_closed(scene: Scene) -> None:
-    """Who sends three requests and ends its side gets three answers, then the end."""
-    client = await scene.client()
-    client.send(request() * 3)
-    client.half_close()
-    for _ in range(3):
-        assert (await client.answer()).body == b"ok"
-    assert await client.rest() == b""
 
 
 TOKEN_CHARACTERS = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

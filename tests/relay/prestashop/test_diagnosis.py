@@ -14,6 +14,8 @@ from relay.prestashop.remedies import REMEDIES, UNVERIFIED, remedy
 
 FIELD_NAMES = ["Location", "WWW-Authenticate", "PSWS-Version", "X-Powered-By", "Content-Type", "Retry-After",
                "cf-mitigated", "sg-captcha", "Content-Encoding"]  # fmt: skip
+LOCATIONS = ["http://a.example/api", "//x?url=", "http://[", "http://a:9x/?url="]
+BODIES = [b"<p><errors/></p>", b"<p><api/></p>", b"<p><errors><error/></errors></p>", b"<html>"]
 TEXTS = st.text(st.characters(max_codepoint=255), max_size=60)
 
 
@@ -24,9 +26,9 @@ def answer(status: int, body: bytes = b"", **fields: str) -> Answer:
 
 @given(
     st.integers(200, 599),
-    st.dictionaries(st.sampled_from(FIELD_NAMES), TEXTS | st.sampled_from(["http://a.example/api", "//x?url=", "http://[", "http://a:9x/?url="])),
-    st.binary(max_size=300) | st.sampled_from([b"<p><errors/></p>", b"<p><api/></p>", b"<p><errors><error/></errors></p>", b"<html>"]),
-)  # fmt: skip
+    st.dictionaries(st.sampled_from(FIELD_NAMES), TEXTS | st.sampled_from(LOCATIONS)),
+    st.binary(max_size=300) | st.sampled_from(BODIES),
+)
 def test_every_answer_has_a_meaning(status: int, fields: dict[str, str], body: bytes) -> None:
     """Whatever a store answers, the judge says something of it, with a sentence to it, and never fails."""
     found = judge(Answer(status, "x", tuple(fields.items()), body, 0.1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -39,7 +40,6 @@ BILLION_LAUGHS = (
         b"<a>" * 65 + b"</a>" * 65,
         b"<a>" * 500_000,
         b"<a>" + b"<b/>" * 20_000 + b"</a>",
-        "<?xml version='1.0' encoding='utf-16'?><a/>".encode("utf-16"),
     ],
     ids=lambda document: repr(document[:40]),
 )
@@ -63,10 +63,8 @@ def test_a_declared_encoding_changes_nothing(encoding: str) -> None:
 def test_no_bytes_break_the_readers(body: bytes) -> None:
     """Whatever comes: an element or NotXmlError, a list of faults, three parts that make up the whole."""
     for document in (body, DECLARED + body, b"<prestashop>" + body + b"</prestashop>"):
-        try:
+        with contextlib.suppress(NotXmlError):
             read_root(parse(document))
-        except NotXmlError:
-            pass
         assert isinstance(faults(document), list)
         parts = around(document)
         assert parts.before + parts.document + parts.after == document
