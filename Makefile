@@ -22,6 +22,7 @@ test: $(INSTALLED)
 	$(RUN) -m pytest -m "not lab" $(PYTEST)
 
 lab: $(INSTALLED)
+	@PYTHON=$(RUN) tests/lab/prepare.sh
 	$(RUN) -m pytest -m lab tests/lab $(PYTEST)
 
 bench: $(INSTALLED)

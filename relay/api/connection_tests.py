@@ -89,15 +89,16 @@ class TestNote(BaseModel):
         return cls(code=note.code, detail=note.detail, remedy=Sentence.of(note.remedy))
 
 
-class TestOffer(BaseModel):
-    """The change that would mend it: one member is set. Accept it with a PATCH of the connection."""
+class KeyPlaceOffer(BaseModel):
+    """The key would have to travel in another way."""
 
-    key_place: Annotated[KeyPlace | None, Field(description="How the key would have to travel.")]
-    store_url: Annotated[str | None, Field(description="The shop's right address. The PATCH needs `api_key` again.")]
+    key_place: KeyPlace
 
-    @classmethod
-    def of(cls, offer: Offer) -> Self:
-        return cls(key_place=offer.key_place, store_url=offer.store_url)
+
+class StoreUrlOffer(BaseModel):
+    """The shop has another address. The PATCH needs `api_key` as well."""
+
+    store_url: Annotated[str, Field(examples=["https://www.shop.fr"])]
 
 
 class ConnectionReport(BaseModel):
@@ -108,7 +109,13 @@ class ConnectionReport(BaseModel):
     shop: Annotated[TestedShop | None, Field(description="Who answered; null if the test failed.")]
     permissions: Annotated[Permissions | None, Field(description="What the key may; null if the test failed.")]
     notes: list[TestNote]
-    offer: Annotated[TestOffer | None, Field(description="Null where no single change is known to mend it.")]
+    offer: Annotated[
+        KeyPlaceOffer | StoreUrlOffer | None,
+        Field(
+            description="The change that would mend it, as the body of a PATCH of the connection that accepts it. "
+            "Null where no single change is known to."
+        ),
+    ]
 
     @classmethod
     def of(cls, report: Report) -> Self:
@@ -118,7 +125,7 @@ class ConnectionReport(BaseModel):
             shop=TestedShop(name=report.shop_name or "", version=report.version) if report.ok else None,
             permissions=_permissions(report) if report.ok else None,
             notes=[TestNote.of(note) for note in report.notes],
-            offer=None if report.offer is None else TestOffer.of(report.offer),
+            offer=_offer(report.offer),
         )
 
 
@@ -225,3 +232,9 @@ def _permissions(report: Report) -> Permissions:
         granted={name: list(methods) for name, methods in report.granted.items()},
         missing={name: list(methods) for name, methods in report.missing.items()},
     )
+
+
+def _offer(offer: Offer | None) -> KeyPlaceOffer | StoreUrlOffer | None:
+    if offer and offer.key_place:
+        return KeyPlaceOffer(key_place=offer.key_place)
+    return StoreUrlOffer(store_url=offer.store_url) if offer and offer.store_url else None

@@ -108,7 +108,7 @@ def _tell(report: Mapping[str, Any], connection: str) -> None:
 
 def _tell_offer(offer: Mapping[str, Any], connection: str) -> None:
     change = f"postern-relay connections update {connection}"
-    if offer["key_place"]:
+    if "key_place" in offer:
         print_line(f"  {change} --key-place {offer['key_place']}")
     else:
         print_line(f"  {change} --store-url {offer['store_url']} --api-key-file FILE")

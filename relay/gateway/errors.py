@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from email.utils import formatdate
 from enum import StrEnum
 from xml.sax.saxutils import escape
 
@@ -116,6 +117,7 @@ def answer(error: GatewayError, *, json_wanted: bool, head_only: bool, close: bo
         f"HTTP/1.1 {failure.status} {failure.reason}",
         f"Content-Type: {'application/json' if json_wanted else 'text/xml;charset=utf-8'}",
         f"Content-Length: {len(body)}",
+        f"Date: {formatdate(usegmt=True)}",
         "Cache-Control: no-store",
         "Content-Security-Policy: sandbox",
         "X-Content-Type-Options: nosniff",

@@ -288,8 +288,8 @@ class Front(asyncio.Protocol):
 
     def _start(self, request: RequestHead, head: bytes) -> None:
         self._request = request
-        if request.method.upper() in {b"TRACE", b"CONNECT"}:
-            raise MalformedError("TRACE and CONNECT are not forwarded")
+        if request.method.upper() in {b"TRACE", b"TRACK", b"CONNECT"}:
+            raise MalformedError("TRACE, TRACK and CONNECT are not forwarded")
         if request.target == b"*":
             self._answer_asterisk(request)
             return

@@ -28,6 +28,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (" + _VALUE + r
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _CODINGS = re.compile(rb"(?:(?!chunked\b|identity\b)" + _TOKEN + rb"[ \t]*,[ \t]*)+chunked", re.IGNORECASE)
+_NOT_ALPHANUMERIC = re.compile(rb"[^a-z0-9]")
 _LOOSE_NAME = re.compile(rb"^(" + _TOKEN + rb")[ \t]+:", re.MULTILINE)
 
 BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -306,12 +307,16 @@ def _split(block: bytes) -> list[tuple[bytes, bytes, bytes]]:
 
 
 def _refuse_disguise(lower: bytes) -> None:
-    """Names that some servers read as a framing or credential field: CGI turns `-` into `_`."""
-    if b"_" in lower and lower.replace(b"_", b"-") in _NOT_IN_DISGUISE:
-        raise MalformedError("a field name with `_` that would be read as a framing or credential field")
+    """Names that some servers read as a framing or credential field: to CGI all but letters and digits is `_`."""
+    if lower not in _NOT_IN_DISGUISE and _plain(lower) in _NOT_IN_DISGUISE:
+        raise MalformedError("a field name that would be read as a framing or credential field")
+
+
+def _plain(lower: bytes) -> bytes:
+    return _NOT_ALPHANUMERIC.sub(b"-", lower)
 
 
 def _claims(lower: bytes) -> bool:
     """Whether a field says where a request came from or went to: PrestaShop believes it, so it stops here."""
-    name = lower.replace(b"_", b"-")
+    name = _plain(lower)
     return name in _CLAIMS_OF_OTHERS or name.startswith(_CLAIM_PREFIXES)

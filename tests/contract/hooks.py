@@ -17,7 +17,7 @@ ENDS = ("/revoke", "/release")
 
 
 @schemathesis.hook
-def before_call(_context: HookContext, case: Case, _kwargs: dict[str, Any]) -> None:
+def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any]) -> None:
     """Ask for records that are there, but do not end them, and not the token of the run, wherever its id is from."""
     given = case.path_parameters or {}
     if case.meta and case.meta.generation.mode is GenerationMode.POSITIVE and not _ends(case):
@@ -34,14 +34,14 @@ def map_body(_context: HookContext, body: Any) -> Any:
     return body
 
 
-def only_401(_context: CheckContext, response: Response, _case: Case) -> None:
+def only_401(_context: CheckContext, response: Response, _case: Case[Any]) -> None:
     """Whatever is asked with a wrong token is answered with the same refusal."""
     assert response.status_code == 401, f"{response.status_code} instead of 401"
     assert response.json()["code"] == "unauthenticated"
     assert response.headers["www-authenticate"][0].startswith("Bearer")
 
 
-def _ends(case: Case) -> bool:
+def _ends(case: Case[Any]) -> bool:
     return case.method.upper() == "DELETE" or case.path.endswith(ENDS)
 
 

@@ -15,7 +15,7 @@ from tests.transparency.decided import ANSWER, decided, key_taken_out
 from tests.transparency.making import answers
 from tests.transparency.playing import Do, Pause, Script
 
-EXAMPLES = 4000
+EXAMPLES = 300
 BIG = 3 << 20  # bytes: more than all buffers and windows on the road
 SLOW_SECONDS = 1.5
 

@@ -18,7 +18,7 @@ from tests.transparency.making import answers, calls, is_refused
 from tests.transparency.playing import OK, Do, Pause, Script
 from tests.transparency.wire import Message
 
-EXAMPLES = 4000
+EXAMPLES = 80
 FINAL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CONTINUE = b"HTTP/1.1 100 Continue\r\nX-Why: go on\r\n\r\n"
 BODIES = [Body.counted(b"<prestashop/>"), Body.chunked(b"<presta", b"shop/>")]

@@ -15,7 +15,7 @@ from tests.transparency.decided import REQUEST, decided
 from tests.transparency.making import calls, is_refused
 from tests.transparency.playing import OK
 
-EXAMPLES = 4000
+EXAMPLES = 300
 BIG = 3 << 20  # bytes: more than all buffers and windows on the road
 
 TARGETS = [

@@ -17,7 +17,7 @@ from tests.transparency.making import calls, cuts, headers, is_refused
 from tests.transparency.shops import Shops, compare_shown
 from tests.transparency.wire import Message
 
-EXAMPLES = 4000
+EXAMPLES = 100
 JSON = b"Output-Format: JSON"
 
 # Recorded requests that show no credential, or one that no connection has: the relay answers them itself.
