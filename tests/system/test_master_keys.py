@@ -6,9 +6,9 @@ import threading
 import time
 from pathlib import Path
 
-from tests.system.conftest import DOMAIN, NewRoad
+from tests.system.lan import DOMAIN
 from tests.system.programs import HOST, RELAY, finish
-from tests.system.road import Road, stop_with
+from tests.system.road import Entry, NewRoad, Road
 
 CONFIGURATION = 78
 PATH = "/api/orders?limit=1"
@@ -16,6 +16,11 @@ PATH = "/api/orders?limit=1"
 
 def keys_file(road: Road) -> Path:
     return road.state_dir / "keys" / "master.keys"
+
+
+def stop(road: Road) -> None:
+    road.relay.end_soon()
+    assert road.relay.ends() == 0
 
 
 def test_keys_are_rotated_while_the_relay_serves(new_road: NewRoad) -> None:
@@ -43,7 +48,7 @@ def test_keys_are_rotated_while_the_relay_serves(new_road: NewRoad) -> None:
     listed = {key["id"]: key["secrets"] for key in road.cli("keys", "list")["items"]}
     assert listed == {rotated["key"]: len(standing) + 5, rotated["older"][0]: 0}
     keys_file(road).write_text(keys_file(road).read_text().splitlines(keepends=True)[0])
-    assert stop_with(road.relay) == 0
+    stop(road)
     road.start_relay()
     agent.wait_until_it_stands(2)
     for connection in (standing[0], later):
@@ -51,14 +56,14 @@ def test_keys_are_rotated_while_the_relay_serves(new_road: NewRoad) -> None:
 
 
 def test_lost_keys_can_be_survived(new_road: NewRoad) -> None:
-    """The relay says what is wrong and ends with 78; then new keys, new access tokens, and the store's key once more."""
+    """The relay says what is wrong and ends with 78; then new keys, new access tokens, the store's key once more."""
     road = new_road("bereft")
     shop = road.start_shop("--domain", DOMAIN)
     stores = [f"http://{DOMAIN}={HOST}:{shop.port}"]
     agent = road.start_agent(road.new_agent(), stores)
     connection = road.connect(agent.entry.id, f"http://{DOMAIN}", shop.key)
     assert connection.ask(PATH).status == 200
-    assert stop_with(road.relay) == 0
+    stop(road)
     agent.program.stop()
     keys_file(road).unlink()
     refused = finish(RELAY, "serve", *road.options)
@@ -73,7 +78,7 @@ def test_lost_keys_can_be_survived(new_road: NewRoad) -> None:
     assert road.cli("connections", "update", connection.id, "--api-key-file", "-", text=shop.key)["key_works"] is None
     token = road.cli("agents", "tokens", "create", agent.entry.id)["token"]
     agent.token_file.write_text(token)
-    again = road.start_agent(type(agent.entry)(agent.entry.id, token), stores, state_dir=agent.state_dir)
+    again = road.start_agent(Entry(agent.entry.id, token), stores, state_dir=agent.state_dir)
     assert again.program.running
     assert connection.ask(PATH).status == 200
 
@@ -89,7 +94,7 @@ def test_last_use_is_written_down(new_road: NewRoad) -> None:
     began = int(time.time())
     assert connection.ask(PATH).status == 200
     assert connection.ask(PATH, token=used[1]).status == 200
-    assert stop_with(road.relay) == 0
+    stop(road)
     keys = {key["id"]: key["last_used_at"] for key in road.cli("connections", "show", connection.id)["access_keys"]}
     assert keys.pop(second) is None
     assert all(began <= at <= time.time() for at in keys.values())

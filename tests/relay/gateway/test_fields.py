@@ -76,7 +76,8 @@ HOP_BY_HOP = ["Connection: keep-alive", "Keep-Alive: timeout=5", "Proxy-Connecti
               "Trailer: X-Note", "Connection: x-one, X-TWO"]  # fmt: skip
 CLAIMS = ["Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: evil.example",
           "X-Forwarded-Proto: https",
-          "X-Forwarded-Anything: 1", "x-forwarded-server: a", "X_Forwarded_Host: evil.example", "X.Forwarded~Host: evil.example",
+          "X-Forwarded-Anything: 1", "x-forwarded-server: a", "X_Forwarded_Host: evil.example",
+          "X.Forwarded~Host: evil.example",
           "X-Forwarded_Host: evil.example",
           "X_FORWARDED-FOR: 1.2.3.4", "X-Original-URL: /admin", "X_Original_Url: /admin",
           "X-Original-Host: evil.example",
