@@ -77,7 +77,6 @@ def test_lost_keys_can_be_survived(new_road: NewRoad) -> None:
     assert connection.ask(PATH).status == 503
     assert road.cli("connections", "update", connection.id, "--api-key-file", "-", text=shop.key)["key_works"] is None
     token = road.cli("agents", "tokens", "create", agent.entry.id)["token"]
-    agent.token_file.write_text(token)
     again = road.start_agent(Entry(agent.entry.id, token), stores, state_dir=agent.state_dir)
     assert again.program.running
     assert connection.ask(PATH).status == 200

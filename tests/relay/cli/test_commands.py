@@ -28,7 +28,7 @@ def test_first_steps(relay: Run, key_file: str) -> None:
     assert list(agent) == ["id", "name", "token"]
     assert re.fullmatch(r"agt_[a-z2-7]{16}", agent["id"])
     assert AccessToken.parse(agent["token"])
-    form = ("--name", "Shop", "--mode", "on-premise", "--agent", agent["id"], "--store-url", "http://shop.lan/api/")
+    form = ("--name", "Shop", "--mode", "on-premise", "--agent", agent["id"], "--store-url", "http://shop.lan")
     connection = relay("connections", "create", *form, "--api-key-file", key_file, "--json").json
     assert list(connection) == ["id", "access_key", "url"]
     assert re.fullmatch(r"[A-Z0-9]{32}", connection["access_key"])
@@ -183,6 +183,52 @@ def test_life_of_a_token(relay: Run) -> None:
     assert relay("tokens", "show", id_).status == 1
 
 
+def test_what_was_made_of_an_address_is_said(relay: Run, key_file: str) -> None:
+    """For people and machines, when a connection is made and when it is changed; not where it stands as written."""
+    form = ("--mode", "cloud", "--api-key-file", key_file)
+    pasted = ("--store-url", "www.example.com/presta/api/products?ws_key=X")
+    made = relay("connections", "create", "--name", "a", *form, *pasted, "--json").json
+    assert made["store_url"] == "https://www.example.com/presta"
+    assert made["understood"][0] == "taken as https://www.example.com/presta"
+    assert (
+        "store       taken as https://www.example.com/presta\n"
+        in relay("connections", "create", "--name", "b", *form, *pasted).out
+    )
+    changed = relay("connections", "update", "a", *pasted, "--json").json
+    assert changed["understood"] == made["understood"]
+    assert "understood" not in relay("connections", "update", "a", "--answer-timeout", "60", "--json").json
+    assert relay("connections", "show", "a", "--json").json["answer_timeout"] == 60
+    assert relay("connections", "update", "a", "--answer-timeout", "901").status == 2
+
+
+def test_audit_of_one_account(relay: Run) -> None:
+    """Without `--account` everything, what belongs to no account included; with it, that account's alone."""
+    relay("accounts", "create", "other")
+    relay("agents", "create", "theirs", "--account", "other")
+    every = [event["action"] for event in relay("audit", "list", "--json").json["items"]]
+    assert {"authority.create", "account.create", "agent.create"} <= set(every)
+    events = relay("audit", "list", "--account", "other", "--json").json["items"]
+    assert {event["action"] for event in events} == {"account.create", "agent.create", "agent_token.create"}
+    assert relay("audit", "list", "--account", "nobody").status == 1
+
+
+def test_lost_master_keys(relay: Run, key_file: str, state: Path) -> None:
+    """Nothing is given up without `--yes`, nor where nothing is lost; the answer says what has to be entered again."""
+    form = ("--name", "c", "--mode", "cloud", "--store-url", "https://www.example.com", "--api-key-file", key_file)
+    made = relay("connections", "create", *form, "--json").json
+    assert relay("keys", "replace-lost", "--yes").status == 1
+    (state / "keys" / "master.keys").unlink()
+    lost = relay("init")
+    assert (lost.status, "keys replace-lost" in lost.err) == (78, True)
+    assert relay("keys", "replace-lost").status == 2
+    said = relay("keys", "replace-lost", "--yes").out
+    assert f"postern-relay connections update {made['id']} --api-key-file FILE" in said
+    assert "new access token" in said
+    assert relay("connections", "show", "c", "--json").json["key_works"] is False
+    assert relay("connections", "update", "c", "--api-key-file", key_file, "--json").json["key_works"] is None
+    assert relay("init").status == 0
+
+
 def test_audit_names_the_user(relay: Run) -> None:
     """Whatever the command line changes is noted under the name of the operating system's user."""
     agent = relay("agents", "create", "shop", "--json").json["id"]
@@ -244,9 +290,9 @@ def test_wrong_usage(relay: Run, words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("shop.lan", "must begin with http:// or https://"),
+        ("ftp://shop.lan", "http:// or https://"),
         ("http://", "should read like"),
-        ("http://shop.lan/api/products", "leave out /api"),
+        ("http://shop.lan/?id_shop=2", "leave out everything from the ?"),
     ],
 )
 def test_wrong_store_address(relay: Run, key_file: str, url: str, words: str) -> None:
