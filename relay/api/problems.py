@@ -256,7 +256,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 
 def _allowed(request: Request) -> list[str]:
-    """What the address takes. One such as `…/test` has the shape of a record's as well, whose methods are not its own."""
+    """What the address takes. One such as `…/test` has the shape of a record's as well, with methods of its own."""
     app: FastAPI = request.app
     served = [method for method in _METHODS if _serves(app, {**request.scope, "method": method})]
     own = app.openapi()["paths"].get(request.url.path)
