@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
 import time
@@ -25,6 +27,7 @@ from tests.system.programs import HOST
 from tests.system.road import Entry, Road
 
 LOGIN_SECONDS = 10.0
+PARTING_SECONDS = 3.0  # from a login that is not wanted to its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +102,20 @@ async def dialled(
 
 
 async def refused(road: Road, user: str, keys: list[Any], **options: Any) -> str:
-    """The reason for which a login is refused; AssertionError if somebody gets in and may publish."""
+    """The reason for which a login is refused; AssertionError if somebody gets in, or may publish."""
     try:
         async with dialled(road, user, keys, **options) as connection:
             # the relay judges revocations once SSH itself is content, so the word may come a moment after the login
-            await connection.create_server(nobody, "shop.test", 80, encoding=None)
-    except (asyncssh.Error, asyncssh.ChannelListenError, OSError) as error:
+            with contextlib.suppress(asyncssh.Error, asyncssh.ChannelListenError):
+                await connection.create_server(nobody, "shop.test", 80, encoding=None)
+                raise AssertionError(f"{user} got in, and published a store")
+            async with asyncio.timeout(PARTING_SECONDS):
+                await connection.wait_closed()
+            return "ended after the login"
+    except TimeoutError:
+        raise AssertionError(f"{user} got in, and stays") from None
+    except (asyncssh.Error, OSError) as error:
         return str(error)
-    raise AssertionError(f"{user} got in, and published a store")
 
 
 def nobody(_host: str, _port: int) -> Any:

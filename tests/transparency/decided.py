@@ -54,7 +54,7 @@ def _plain_chunks(message: Message) -> Message:
 
 def _claims_of_others(message: Message) -> Message:
     def stops(name: bytes) -> bool:
-        plain = name.replace(b"_", b"-")
+        plain = re.sub(rb"[^a-z0-9]", b"-", name)  # as CGI reads names
         return plain in CLAIMS | {b"proxy-authorization"} or plain.startswith(CLAIM_PREFIXES)
 
     return _without(message, stops)

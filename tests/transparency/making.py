@@ -38,7 +38,7 @@ _names = st.text(_TOKEN, min_size=1, max_size=12).map(str.encode) | st.sampled_f
 
 
 def _plain(name: bytes) -> bool:
-    lower = name.lower().replace(b"_", b"-")
+    lower = re.sub(rb"[^a-z0-9]", b"-", name.lower())
     return lower not in SPECIAL and not lower.startswith(SPECIAL_PREFIXES)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from relay.cli import main
 
@@ -38,8 +40,9 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command on an installation of its own."""
+def run(state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run a command on an installation of its own. `serve` sets up logs for its process, which outlives it here."""
+    handlers, level = logging.root.handlers[:], logging.root.level
     monkeypatch.setenv("POSTERN_RELAY_STATE_DIR", str(state))
 
     def command(*words: str, stdin: str = "") -> Ran:
@@ -51,7 +54,9 @@ def run(state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
             status = int(left.code or 0)
         return Ran(status, *capsys.readouterr())
 
-    return command
+    yield command
+    structlog.reset_defaults()
+    logging.basicConfig(handlers=handlers, level=level, force=True)
 
 
 @pytest.fixture
