@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter
@@ -19,7 +19,7 @@ from relay.api.shapes import absent
 from relay.api.shares import ShareExceededError, Shares
 from relay.database import agents, connections
 from relay.database.engine import Database
-from relay.database.errors import Invalid, NotFound
+from relay.database.errors import DatabaseUnavailable, Invalid, NotFound
 from relay.database.names import is_id
 from relay.prestashop.connection_test import AgentState, LookUpAgent
 from relay.prestashop.diagnosis import Step
@@ -162,7 +162,10 @@ async def try_connection(parts: Serving, asking: ManageCaller, form: ConnectionT
 )
 async def run_connection_test(parts: Serving, asking: ManageCaller, connection: str) -> ConnectionReport:
     """Takes up to a minute. A test that fails is a good answer (200) with `ok: false`."""
-    return await _tested(parts, await _saved(parts, asking, connection), connection)
+    saved, at = await _saved(parts, asking, connection), parts.database.now()
+    report = await _tested(parts, saved, connection)
+    await _note_key(parts.database, connection, report, at)
+    return report
 
 
 def agents_of(database: Database) -> LookUpAgent:
@@ -187,6 +190,14 @@ async def _tested(parts: Parts, connection: Connection, edited: str = "") -> Con
         _place(parts.tested, one, "test_running", "wait for its report"),
     ):
         return ConnectionReport.of(await parts.connection_test.run(connection))
+
+
+async def _note_key(database: Database, connection: str, report: ConnectionReport, at: int) -> None:
+    """Remember whether the key worked, if the test came so far; the report is good even if that fails."""
+    step = next(step for step in report.steps if step.name is Step.KEY)
+    if step.status != "skipped":
+        with suppress(DatabaseUnavailable):
+            await connections.note_key(database, connection, works=step.status == "passed", at=at)
 
 
 @contextmanager

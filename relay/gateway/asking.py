@@ -7,9 +7,6 @@ import base64
 from relay.gateway.exchange import Exchange
 from relay.records import Connection, KeyPlace
 
-_WITH_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
-"""Methods whose empty body is said to be empty (RFC 9110 §8.6)."""
-
 
 class Asking:
     """What all requests of one connection have in common, made once."""
@@ -34,6 +31,6 @@ class Asking:
         framing = b"\r\n"
         if fields.chunked:
             framing = b"Transfer-Encoding: chunked\r\n\r\n"
-        elif fields.length or request.method in _WITH_LENGTH:
+        elif fields.length is not None:
             framing = b"Content-Length: %d\r\n\r\n" % fields.length
         return b"".join((request.method, b" ", self._base, path, self._opening, fields.forwarded, framing))

@@ -47,7 +47,7 @@ async def call(  # the parts of a request
     loop = asyncio.get_running_loop()
     began = loop.time()
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
-    head = RequestHead(method.encode(), path.encode(), 0, _fields(lines, len(body)))
+    head = RequestHead(method.encode(), path.encode(), 0, _fields(lines, len(body) or None))
     collector = _Collector(limit)
     target = Target(connection.id, path.encode(), None, overrides_method="method" in path, names_url=False)
     exchange = collector.exchange = Exchange(collector, head, target, gateway, began)
@@ -103,7 +103,7 @@ class _Collector:
         self.fail(GatewayError("store_closed_early", outcome=Outcome.ANSWERED))
 
 
-def _fields(lines: bytes, length: int) -> RequestFields:
+def _fields(lines: bytes, length: int | None) -> RequestFields:
     """As of an HTTP/1.0 request, so that the answer's body comes without chunks."""
     return RequestFields(
         forwarded=lines,

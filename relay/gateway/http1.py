@@ -76,7 +76,7 @@ class RequestFields:
     """What a request's header block says, and the lines of it that go on to the store."""
 
     forwarded: bytes = field(repr=False)
-    length: int
+    length: int | None
     chunked: bool
     close: bool
     keep_alive: bool
@@ -98,7 +98,7 @@ class RequestHead:
 
     @property
     def has_body(self) -> bool:
-        return self.fields.chunked or self.fields.length > 0
+        return self.fields.chunked or bool(self.fields.length)
 
     @property
     def persistent(self) -> bool:
@@ -256,7 +256,7 @@ def _request_fields(block: bytes) -> RequestFields:
         raise MalformedError("Connection names a field that must reach its end (RFC 9110 §7.6.1)")
     return RequestFields(
         forwarded=b"".join(line for name, line in passed if name not in framing.nominated),
-        length=framing.length,
+        length=framing.length if framing.has_length else None,
         chunked=framing.chunked,
         close=b"close" in framing.nominated,
         keep_alive=b"keep-alive" in framing.nominated,

@@ -54,6 +54,9 @@ def test_from_the_forms_to_the_products(road: Road) -> None:
     assert said.count(": passed") >= 5
     assert said.rpartition("products: ")[2].startswith('{"products":[{"id":')
     assert shop.key not in said
+    (connection,) = road.api("GET", "/v1/connections").json["items"]
+    assert connection["key_works"] is True
+    assert connection["key_checked_at"] >= connection["key_set_at"]
 
 
 def test_what_is_wrong_is_said(road: Road) -> None:
@@ -66,6 +69,8 @@ def test_what_is_wrong_is_said(road: Road) -> None:
     failed = [line for line in program.text().splitlines() if ": failed" in line]
     assert len(failed) == 1
     assert "key" in failed[0]
+    (connection,) = road.api("GET", "/v1/connections").json["items"]
+    assert connection["key_works"] is False
 
 
 def test_a_refusal_is_one_sentence(road: Road) -> None:

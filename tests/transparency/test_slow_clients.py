@@ -19,8 +19,8 @@ import pytest
 from relay.gateway.front import HEAD_SECONDS, STALL_SECONDS
 from tests.system.programs import HOST, Program, eventually
 from tests.system.road import STANDS, Agent, Connection, Entry, Road
-from tests.transparency.asking import Call, Caller, relayed
-from tests.transparency.playing import Player
+from tests.transparency.asking import Call, Caller, Played, relayed
+from tests.transparency.playing import Do, Player
 from tests.transparency.shops import Backstage
 
 SLOW_HEADS, SLOW_BODIES, SLOW_READERS = 334, 333, 333
@@ -34,6 +34,8 @@ ASKING_SECONDS = 0.1  # between two requests of a client that behaves
 QUICK_SECONDS = 0.5  # what it waits for an answer, but for a few that meet the crowd's arrival
 WORST_SECONDS = 5.0
 KEY = "K" * 32
+LONG = 1 << 24  # bytes of an answer: more than the buffers on the way hold
+UNSENT_BYTES = 1 << 20  # in the socket to one that does not read; a system gives a socket up to 4 MiB of its own accord
 MEMORY_PER_READER = 1 << 20  # bytes of the relay for one that does not read: a channel's window, and what is on its way
 
 
@@ -249,6 +251,36 @@ def scene(tmp_path: Path, crowded: None, backstage: Backstage) -> Iterator[Scene
             for name, port in zip(("bodies", "readers"), slow_ports, strict=True)
         )
         yield Scene(road, relay, bodies, readers)
+
+
+def test_what_waits_for_a_slow_reader_in_the_system(both: Played) -> None:
+    """Little of an answer lies in the relay's socket: a crowd would fill the TCP memory that all tunnels share."""
+    both.store.script = [Do.READ, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LONG, bytes(LONG)]
+    with Caller(both.relayed) as caller:
+        caller.send(Call().pieces(both.relayed))
+        assert caller.reader.some()
+        assert settled(lambda: unsent(both.relayed.port, caller.sock.getsockname()[1])) <= UNSENT_BYTES
+
+
+def unsent(port: int, caller_port: int) -> int:
+    """Bytes in the relay's own socket to a caller, not taken by it yet (proc_net_tcp(5))."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        if (int(local.split(":")[1], 16), int(remote.split(":")[1], 16)) == (port, caller_port):
+            return int(queues.split(":")[0], 16)
+    raise AssertionError("there is no such connection")
+
+
+def settled(look: Callable[[], int]) -> int:
+    """What is seen once it has stayed the same for half a second."""
+    seen: list[int] = []
+
+    def quiet() -> bool:
+        seen.append(look())
+        return len(seen) > 50 and len(set(seen[-50:])) == 1  # `eventually` looks every 10 ms
+
+    eventually("nothing moves any more", quiet)
+    return seen[-1]
 
 
 @pytest.mark.timeout(180)
