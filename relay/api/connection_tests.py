@@ -21,6 +21,7 @@ from relay.database import agents, connections
 from relay.database.engine import Database
 from relay.database.errors import DatabaseUnavailable, Invalid, NotFound
 from relay.database.names import is_id
+from relay.database.secrets import DoesNotOpen, UnknownMasterKey
 from relay.prestashop.connection_test import AgentState, LookUpAgent
 from relay.prestashop.diagnosis import Step
 from relay.prestashop.remedies import Remedy
@@ -147,7 +148,7 @@ class ConnectionTrial(ConnectionCreation):
 @router.post(
     "/test",
     summary="Test a connection without saving it",
-    responses=refusals("not_found", "test_running"),
+    responses=refusals("not_found", "test_running", "store_key_lost"),
 )
 async def try_connection(parts: Serving, asking: ManageCaller, form: ConnectionTrial) -> ConnectionReport:
     """Takes up to a minute. A test that fails is a good answer (200) with `ok: false`."""
@@ -158,7 +159,7 @@ async def try_connection(parts: Serving, asking: ManageCaller, form: ConnectionT
 @router.post(
     "/{connection}/test",
     summary="Test a connection",
-    responses=refusals("not_found", "test_running"),
+    responses=refusals("not_found", "test_running", "store_key_lost"),
 )
 async def run_connection_test(parts: Serving, asking: ManageCaller, connection: str) -> ConnectionReport:
     """Takes up to a minute. A test that fails is a good answer (200) with `ok: false`."""
@@ -214,7 +215,11 @@ async def _saved(parts: Parts, asking: Asking, connection: str) -> Connection:
     if not is_id(connection, "con"):
         raise NotFound("connection", connection)
     found = await connections.find(parts.database, asking.sees, connection)
-    loaded = await connections.load(parts.database, found.id)
+    try:
+        loaded = await connections.load(parts.database, found.id)
+    except (UnknownMasterKey, DoesNotOpen):
+        detail = "the relay cannot open the store's key: give it again as api_key"
+        raise ProblemError("store_key_lost", detail) from None
     if loaded is None:
         raise NotFound("connection", connection)
     return loaded

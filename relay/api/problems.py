@@ -68,6 +68,7 @@ KINDS = _table(
         "answer_not_kept", 409, "It is done, and the answer is not here to be repeated", Origin.RELAY, 1, retryable=True
     ),
     Kind("test_running", 409, "A test of this connection is under way", Origin.CALLER, 5, retryable=True),
+    Kind("store_key_lost", 409, "The store's key must be entered again", Origin.RELAY),
     Kind("edited_meanwhile", 412, "The record has changed since it was read"),
     Kind("body_too_large", 413, "The body is too large"),
     Kind("not_json", 415, "The body is not declared as JSON"),

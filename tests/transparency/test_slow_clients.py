@@ -221,6 +221,13 @@ async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.close()
 
 
+def close(backstage: Backstage, server: asyncio.Server) -> None:
+    async def closed() -> None:
+        server.close()
+
+    backstage.run(closed())
+
+
 @dataclass(frozen=True)
 class Files:
     """How many files each program has open."""
@@ -243,7 +250,8 @@ def scene(tmp_path: Path, crowded: None, backstage: Backstage) -> Iterator[Scene
         slow_ports = []
         for behave in (swallow, endless):
             sock = like_a_network(socket.create_server((HOST, 0), backlog=512))
-            stack.callback(backstage.run(asyncio.start_server(behave, sock=sock)).close)
+            server = backstage.run(asyncio.start_server(behave, sock=sock))
+            stack.callback(close, backstage, server)
             slow_ports.append(sock.getsockname()[1])
         relay = road.start_relay()
         bodies, readers = (

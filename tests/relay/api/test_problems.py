@@ -11,7 +11,7 @@ import pytest
 
 from relay.api import bodies
 from relay.api.problems import KINDS
-from relay.database import agents
+from relay.database import agents, connections
 from relay.database.errors import Conflict, DatabaseUnusable
 from relay.database.secrets import DoesNotOpen, Place
 from tests.relay.api.scene import Relay
@@ -237,3 +237,18 @@ def test_the_table_is_consistent() -> None:
         assert kind.code == kind.code.lower()
         assert kind.retryable or kind.retry_after is None
         assert kind.retry_after is not None or kind.status != 503
+
+
+async def test_a_store_key_that_no_longer_opens_is_asked_for_again(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test of its connection says what to do: 409, in words."""
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise DoesNotOpen(Place("connections", "con_x", "key_sealed", ()))
+
+    agent = (await relay.call("POST", "/v1/agents", json={"name": "Keys"})).json()
+    made = await relay.connection(agent["id"], "Keys")
+    monkeypatch.setattr(connections, "load", broken)
+    answer = await relay.call("POST", f"/v1/connections/{made['id']}/test")
+    assert "api_key" in problem(answer, 409, "store_key_lost")["detail"]
