@@ -23,6 +23,7 @@ from relay.gateway.errors import MALFORMED_BY_STATUS, GatewayError, Outcome, ans
 from relay.gateway.exchange import Exchange
 from relay.gateway.gateway import Gateway
 from relay.gateway.http1 import BARE_LF, HEAD_BYTES, REQUEST_LINE_BYTES, MalformedError, RequestHead, read_request
+from relay.gateway.sockets import bound_unsent
 from relay.gateway.target import RefusedTargetError, asks_for_json, judge
 
 log = structlog.get_logger()
@@ -118,6 +119,7 @@ class Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        bound_unsent(transport)
         self._moved = self._hall.gateway.clock()
         self._unsent = 0
         self._idle = False
