@@ -60,7 +60,7 @@ async def test_a_certificate_of_the_relay_opens_the_door(road: Road, instance: I
     "but",
     [
         {"valid_after": 1, "valid_before": int(time.time()) - 60},
-        {"valid_after": int(time.time()) + 600, "valid_before": int(time.time()) + LIFE},
+        {"valid_after": int(time.time()) + 86_400, "valid_before": int(time.time()) + 172_800},
         {"principals": []},
         {"principals": ["agt_aaaaaaaaaaaaaaaa"]},
         {"principals": ["*"]},
