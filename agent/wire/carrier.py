@@ -29,12 +29,11 @@ class Pressed(Protocol):
 class Carrier(asyncio.Protocol):
     """Between a transport and the asyncssh connection `ssh` that it carries. `of(connection)` finds it again."""
 
-    def __init__(self, ssh: SshConnection, on_lost: Callable[[], None] | None = None) -> None:
+    def __init__(self, ssh: SshConnection) -> None:
         self.ssh = ssh
         self.full = False
         self.bulk_windows = BULK_WINDOWS_PER_TUNNEL
         self._channels: set[Pressed] = set()
-        self._on_lost = on_lost
 
     @staticmethod
     def of(ssh: SshConnection) -> Carrier:
@@ -60,8 +59,6 @@ class Carrier(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.resume_writing()
-        if self._on_lost:
-            self._on_lost()
         self.ssh.connection_lost(exc)
 
     def pause_writing(self) -> None:
