@@ -32,8 +32,9 @@ from relay.database.records import Actor
 from relay.database.setup import prepare
 from relay.gateway.asgi import Asgi, AsgiRequest
 from relay.gateway.direct import DirectRoute
-from relay.gateway.front import Front, Hall
+from relay.gateway.front import Front
 from relay.gateway.gateway import DirectoryUnavailableError, Gateway
+from relay.gateway.hall import Hall
 from relay.gateway.routes import Routes
 from relay.prestashop.connection_test import ConnectionTest
 from relay.records import Caller, Change, Connection

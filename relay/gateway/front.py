@@ -13,15 +13,14 @@ import enum
 import re
 import socket
 import struct
-from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 
 from relay.gateway.body import Body, body_of
 from relay.gateway.errors import MALFORMED_BY_STATUS, GatewayError, Outcome, answer
 from relay.gateway.exchange import Exchange
-from relay.gateway.gateway import Gateway
+from relay.gateway.hall import App, Hall
 from relay.gateway.http1 import BARE_LF, HEAD_BYTES, REQUEST_LINE_BYTES, MalformedError, RequestHead, read_request
 from relay.gateway.sockets import bound_unsent
 from relay.gateway.target import RefusedTargetError, asks_for_json, judge
@@ -49,57 +48,6 @@ class State(enum.Enum):
     FORWARDING = enum.auto()
     APP = enum.auto()
     LINGERING = enum.auto()
-
-
-class App(Protocol):
-    """One request handed to FastAPI."""
-
-    def feed(self, data: bytes, /) -> None: ...
-
-    def pause_writing(self) -> None: ...
-
-    def resume_writing(self) -> None: ...
-
-    def connection_lost(self, exc: Exception | None, /) -> None: ...
-
-
-class Hall:
-    """What the connections of a listener share. `start_app` hands a request's head over to FastAPI."""
-
-    def __init__(
-        self, gateway: Gateway, start_app: Callable[[Front, asyncio.Transport, bytes], App], *, connections: int
-    ) -> None:
-        self.gateway = gateway
-        self.start_app = start_app
-        self.limit = connections
-        self.fronts: set[Front] = set()
-        self.draining = False
-        self._empty = asyncio.Event()
-
-    def sweep(self) -> None:
-        """Enforce the deadlines of all connections; called once a second."""
-        now = self.gateway.clock()
-        for front in tuple(self.fronts):
-            front.sweep(now)
-
-    def drain(self) -> None:
-        """Take no further request on any connection; those under way go on to their end."""
-        self.draining = self.gateway.draining = True
-        for front in tuple(self.fronts):
-            front.drain()
-        self._note_empty()
-
-    async def emptied(self) -> None:
-        """Wait until the last connection of a draining hall is gone."""
-        await self._empty.wait()
-
-    def leave(self, front: Front) -> None:
-        self.fronts.discard(front)
-        self._note_empty()
-
-    def _note_empty(self) -> None:
-        if self.draining and not self.fronts:
-            self._empty.set()
 
 
 class Front(asyncio.Protocol):

@@ -15,8 +15,9 @@ from pydantic import SecretStr
 from agent.wire.destination import Destination
 from agent.wire.stream import Receiver, Stream
 from relay.gateway.errors import GatewayError
-from relay.gateway.front import App, Front, Hall
+from relay.gateway.front import Front
 from relay.gateway.gateway import Gateway
+from relay.gateway.hall import App, Hall
 from relay.records import MISSING, Caller, Connection, Missing, Mode, Scope, StoreUrl
 from tests.relay.gateway.message import Message, read_message
 from tests.relay.gateway.store import Store, reset
