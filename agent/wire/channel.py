@@ -9,6 +9,7 @@ import structlog
 
 from agent.wire.carrier import Carrier
 from agent.wire.limits import WINDOW_BYTES
+from agent.wire.sending import send_data
 from agent.wire.stream import Receiver
 from agent.wire.window import Window
 
@@ -36,7 +37,7 @@ class Channel(asyncssh.SSHTCPSession[bytes]):
             receiver.pause_writing()
 
     def write(self, data: bytes) -> None:
-        self._chan.write(data)
+        send_data(self._chan, data)
 
     def write_eof(self) -> None:
         self._chan.write_eof()

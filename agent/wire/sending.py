@@ -28,6 +28,17 @@ _RANDOM_BYTES = 16 * 1024
 _DATA = bytes((MSG_CHANNEL_DATA,))
 
 
+def send_data(chan: Any, data: bytes) -> None:
+    """Write to a channel. What fits one packet leaves at once; asyncssh's own way copies it and asks its logger."""
+    size = len(data)
+    if chan._send_buf or chan._send_state != "open" or not 0 < size <= min(chan._send_window, chan._send_pktsize):
+        chan.write(data)
+        return
+    chan._send_window -= size
+    addressed = b"".join((chan._send_chan.to_bytes(4, "big"), size.to_bytes(4, "big"), data))
+    chan._conn.send_packet(MSG_CHANNEL_DATA, addressed, handler=chan)
+
+
 class JoinedWrites:
     """A transport as asyncssh uses one; what is written in one loop turn goes out in few writes of `below`."""
 

@@ -11,10 +11,10 @@ from relay.records import Connection, KeyPlace
 class Asking:
     """What all requests of one connection have in common, made once."""
 
-    __slots__ = ("_base", "_opening", "_ws_key")
+    __slots__ = ("_base", "_opening", "_ws_key", "key")
 
     def __init__(self, connection: Connection) -> None:
-        key = connection.api_key.get_secret_value().encode("ascii")
+        self.key = key = connection.api_key.get_secret_value().encode("ascii")
         opening = b" HTTP/1.1\r\nHost: %s\r\n" % connection.store.host_header.encode("ascii")
         basic = connection.key_place is KeyPlace.BASIC
         if basic:

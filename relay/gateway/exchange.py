@@ -72,7 +72,7 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_answer_body", "_buffer", "_dispatcher", "_early", "_interim", "_line", "_over", "_written",
-        "client", "connection", "own", "progress", "request", "request_ended", "retried", "target",
+        "client", "connection", "own", "progress", "request", "request_ended", "retried", "store_key", "target",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +82,8 @@ class Exchange:
         self.request = request
         self.target = target
         self.connection: Connection | None = None
+        self.store_key = b""
+        """What no answer may carry, once the connection is known."""
         self.own: Connection | None = None
         """The connection of an exchange that the relay itself began."""
         self.retried = False
@@ -220,7 +222,7 @@ class Exchange:
         if head.status == 101 or self._interim > INTERIM_ANSWERS:
             raise MalformedError("the store switched protocols unasked, or sent too many interim answers")
         if self.request.minor == 1:
-            self.client.write(self._without_key(_status_line(head) + head.passed) + b"\r\n")
+            self.client.write(self._without_key(head.status_line + head.passed) + b"\r\n")
 
     def _begin_answer(self, head: AnswerHead, data: bytes) -> None:
         self._answer = head
@@ -255,7 +257,7 @@ class Exchange:
         return self.request.persistent and delimited and not self._dispatcher.draining
 
     def _client_head(self, head: AnswerHead) -> bytes:
-        lines = [self._without_key(_status_line(head)), _GUARD, self._without_key(head.passed)]
+        lines = [head.status_line, _GUARD, head.passed]
         if head.chunked and self.request.minor == 1:
             lines.append(b"Transfer-Encoding: chunked\r\n")
         if not self._persistent():
@@ -263,11 +265,11 @@ class Exchange:
         elif self.request.minor == 0:
             lines.append(b"Connection: keep-alive\r\n")
         lines.append(b"\r\n")
-        return b"".join(lines)
+        return self._without_key(b"".join(lines))
 
     def _without_key(self, fields: bytes) -> bytes:
         """No answer ever carries the store's key: a redirect by PrestaShop repeats `ws_key` in Location."""
-        key = self.connection.api_key.get_secret_value().encode() if self.connection else b""
+        key = self.store_key
         return fields.replace(key, self.target.ws_key or b"") if key and key in fields else fields
 
     def _complete(self, rest: bytes, *, reusable: bool) -> None:
@@ -292,7 +294,3 @@ class Exchange:
         line, self._line = self._line, None
         if line:
             line.release(reusable=reusable)
-
-
-def _status_line(head: AnswerHead) -> bytes:
-    return b"HTTP/1.1 %d %s\r\n" % (head.status, head.reason)

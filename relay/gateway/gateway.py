@@ -214,8 +214,9 @@ class Gateway:
         if len(self._entered) >= IN_FLIGHT:
             raise GatewayError("relay_overloaded")
         self._accounts[connection.account] += 1
-        exchange.connection = connection
-        return self._pool(connection)
+        pool = self._pool(connection)
+        exchange.connection, exchange.store_key = connection, pool.asking.key
+        return pool
 
     def _pool(self, connection: Connection) -> Pool:
         pool = self._pools.get(connection.id)

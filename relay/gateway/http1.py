@@ -5,7 +5,6 @@ Parsing is pure, so equal header blocks, which every connector sends again and a
 
 from __future__ import annotations
 
-import enum
 import functools
 import re
 from dataclasses import dataclass, field
@@ -17,19 +16,21 @@ FIELDS = 100
 REMEMBERED_BYTES = 2048
 """Header blocks up to this size are remembered, so that what is remembered stays below some 10 MB."""
 
-REMEMBERED_NAME_BYTES = 64
-"""Longer names of a store's fields are not remembered, so that no store fills the memory."""
+REMEMBERED_LINE_BYTES = 128
+"""Longer lines of a store's heads are not remembered, so that no store fills the memory."""
+
+NO_FIELD = "a header line is not `name: value` ending in CRLF (RFC 9112 §5)"
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _VALUE = rb"[^\x00-\x08\x0a-\x1f\x7f]*"
 _FIELD = re.compile(rb"^((" + _TOKEN + rb"):(" + _VALUE + rb")\r\n)", re.MULTILINE)
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (" + _VALUE + rb"))?\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (" + _VALUE + rb"))?")
+_ANSWER_FIELD = re.compile(rb"(" + _TOKEN + rb")[ \t]*:(" + _VALUE + rb")")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _CODINGS = re.compile(rb"(?:(?!chunked\b|identity\b)" + _TOKEN + rb"[ \t]*,[ \t]*)+chunked", re.IGNORECASE)
 _NOT_ALPHANUMERIC = re.compile(rb"[^a-z0-9]")
-_LOOSE_NAME = re.compile(rb"^(" + _TOKEN + rb")[ \t]+:", re.MULTILINE)
 
 BARE_LF = re.compile(rb"(?<!\r)\n")
 """In a head that is not whole yet: a line end that no CRLF will ever make good."""
@@ -112,7 +113,8 @@ class AnswerHead:
 
     status: int
     minor: int
-    reason: bytes
+    status_line: bytes
+    """As a connector gets it: our version, the store's status and reason."""
     passed: bytes
     length: int | None
     chunked: bool
@@ -141,51 +143,57 @@ def read_request(head: bytes) -> RequestHead:
 
 def read_answer(head: bytes) -> AnswerHead:
     """Read a store's head, from the status line to the empty line's CRLF exclusive. Raises MalformedError."""
-    match = _STATUS_LINE.match(head)
-    if not match:
-        raise MalformedError("the status line is not `HTTP/1.1 200 OK`")
-    minor, status, reason = match.groups()
-    pairs = _split(_tightened(head[match.end() :]))
+    status_line, *lines = head.split(b"\r\n")
+    line, status, minor = (_remembered_status if len(status_line) <= REMEMBERED_LINE_BYTES else _status)(status_line)
+    if len(lines) > FIELDS + 1:
+        raise MalformedError(f"more than {FIELDS} header fields", 431)
     framing = _Framing()
     passed = []
-    for line, name, value in pairs:
-        kind = _remembered_kind(name) if len(name) <= REMEMBERED_NAME_BYTES else _kind(name)
-        if kind is _Kind.PASSED:
-            passed.append(line)
-        elif kind is _Kind.FRAMING:
-            lower = name.lower()
+    for text in lines[:-1]:
+        kept, lower, value = (_remembered_line if len(text) <= REMEMBERED_LINE_BYTES else _line)(text)
+        if kept:
+            passed.append(kept)
+        if lower:
             framing.take(lower, value)
-            if lower == b"content-length":
-                passed.append(line)
     framing.judge()
-    if framing.chunked and minor == b"0":
+    if framing.chunked and not minor:
         raise MalformedError("Transfer-Encoding in an HTTP/1.0 answer")
     nominated = framing.nominated
     if nominated & _FRAMING:
         raise MalformedError("Connection names a field that must reach its end (RFC 9110 §7.6.1)")
-    kept = b"".join(passed if nominated <= _OPTIONS else [line for line in passed if _name(line) not in nominated])
-    close = b"close" in nominated or (minor == b"0" and b"keep-alive" not in nominated)
+    if not nominated <= _OPTIONS:
+        passed = [kept for kept in passed if _name(kept) not in nominated]
+    close = b"close" in nominated or (not minor and b"keep-alive" not in nominated)
     length = framing.length if framing.has_length else None
-    return AnswerHead(int(status), int(minor), reason or b"", kept, length, framing.chunked, close)
+    return AnswerHead(status, minor, line, b"".join(passed), length, framing.chunked, close)
 
 
-class _Kind(enum.Enum):
-    """What becomes of an answer's field."""
+def _status(line: bytes) -> tuple[bytes, int, int]:
+    """(the line as a connector gets it, status, minor version)."""
+    match = _STATUS_LINE.fullmatch(line)
+    if not match:
+        raise MalformedError("the status line is not `HTTP/1.1 200 OK`")
+    minor, status, reason = match.groups()
+    return b"HTTP/1.1 %s %s\r\n" % (status, reason or b""), int(status), int(minor)
 
-    PASSED = enum.auto()
-    FRAMING = enum.auto()
-    TAKEN_OUT = enum.auto()
 
+def _line(line: bytes) -> tuple[bytes, bytes, bytes]:
+    """(the line as it is passed on, if it is; name in lower case and value, if it has a say in the framing).
 
-def _kind(name: bytes) -> _Kind:
+    Blanks before a colon are taken out of answers (RFC 9112 §5.1).
+    """
+    match = _ANSWER_FIELD.fullmatch(line)
+    if not match:
+        raise MalformedError(NO_FIELD)
+    name, value = match.groups()
     lower = name.lower()
-    if lower in _OURS_TO_SET:
-        return _Kind.FRAMING
-    ours = lower in _ACTS_ON_OUR_ORIGIN or lower.startswith(b"postern-")
-    return _Kind.TAKEN_OUT if ours else _Kind.PASSED
+    framing = lower in _OURS_TO_SET
+    stops = (framing and lower != b"content-length") or lower in _ACTS_ON_OUR_ORIGIN or lower.startswith(b"postern-")
+    return b"" if stops else b"%s:%s\r\n" % (name, value), lower if framing else b"", value
 
 
-_remembered_kind = functools.lru_cache(maxsize=1024)(_kind)
+_remembered_status = functools.lru_cache(maxsize=256)(_status)
+_remembered_line = functools.lru_cache(maxsize=4096)(_line)
 
 
 def _name(line: bytes) -> bytes:
@@ -291,16 +299,11 @@ def _navigates(seen: dict[bytes, bytes]) -> bool:
     )
 
 
-def _tightened(block: bytes) -> bytes:
-    """An answer's fields without blanks before their colons: those are taken out of answers (RFC 9112 §5.1)."""
-    return _LOOSE_NAME.sub(rb"\1:", block) if b" :" in block or b"\t:" in block else block
-
-
 def _split(block: bytes) -> list[tuple[bytes, bytes, bytes]]:
     """The block's lines as (line with CRLF, name, value), or MalformedError if one is no field."""
     pairs = _FIELD.findall(block)
     if len(pairs) != block.count(b"\n"):
-        raise MalformedError("a header line is not `name: value` ending in CRLF (RFC 9112 §5)")
+        raise MalformedError(NO_FIELD)
     if len(pairs) > FIELDS:
         raise MalformedError(f"more than {FIELDS} header fields", 431)
     return pairs
