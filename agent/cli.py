@@ -18,8 +18,11 @@ only the relay and the stores that are named."""
 
 _EPILOG = f"""\
 settings: each flag of 'run' can also stand in the environment (POSTERN_AGENT_RELAY, POSTERN_AGENT_STORES with commas,
-POSTERN_AGENT_TOKEN_FILE, POSTERN_AGENT_STATE_DIR, POSTERN_AGENT_CA_FILE) or in a TOML file (relay, stores, token_file,
-state_dir, ca_file). A flag goes before the environment, the environment before the file.
+POSTERN_AGENT_TOKEN_FILE, POSTERN_AGENT_STATE_DIR, POSTERN_AGENT_CA_FILE, POSTERN_AGENT_PROXY) or in a TOML file (relay,
+stores, token_file, state_dir, ca_file, proxy). A flag goes before the environment, the environment before the file.
+
+a proxy that is not named there is taken from HTTPS_PROXY or ALL_PROXY, except for what NO_PROXY lists. Write a proxy's
+password in the environment or the file: other users of this machine can read command lines.
 
 the access token comes from --token-file, from systemd's credential 'token', or from POSTERN_AGENT_TOKEN. It is never
 written on the command line.
@@ -32,6 +35,14 @@ examples:
   postern-agent run --config /etc/postern/agent.toml
   postern-agent status --json
 """
+
+_BUNDLE = """\
+write a support archive (tar.gz) there: what the check found, settings, versions, status, log; without secrets. An
+existing file is not overwritten"""
+
+_PROXY = """\
+the network's HTTP proxy, such as http://proxy.lan:3128, for enrolment and tunnels; with a password
+(http://USER:PASSWORD@proxy.lan:3128) better as POSTERN_AGENT_PROXY"""
 
 _STORE = """\
 a shop to publish, such as http://shop.lan or https://shop.lan:8443; repeatable. The name need not be the address:
@@ -74,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check", _check, "try everything on the way, change nothing, and say what to do", **keep_lines)
     _add_settings(check)
     check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.add_argument("--bundle", type=Path, metavar="FILE", help=_BUNDLE)
     status = command("status", _status, "show the agent that runs on this machine; status 1 if no tunnel stands")
     status.add_argument("--state-dir", type=Path, metavar="DIR", help="the directory that it runs with")
     status.add_argument("--config", type=Path, metavar="FILE", help="the TOML file that it runs with")
@@ -87,11 +99,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-file", metavar="FILE", help="the file that holds the agent's access token")
     parser.add_argument("--state-dir", metavar="DIR", help="where the agent keeps its key (made 0700)")
     parser.add_argument("--ca-file", metavar="FILE", help="CA bundle of a network that inspects TLS (PEM)")
+    parser.add_argument("--proxy", metavar="URL", help=_PROXY)
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with these settings")
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("relay", "stores", "token_file", "state_dir", "ca_file")
+    names = ("relay", "stores", "token_file", "state_dir", "ca_file", "proxy")
     return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
 
 
@@ -104,19 +117,18 @@ def _run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from agent.check import run  # noqa: PLC0415 - as above
 
-    status, text = run(_flags(arguments), arguments.config, as_json=arguments.json)
-    print(text)
-    return status
+    return run(_flags(arguments), arguments.config, as_json=arguments.json, archive=arguments.bundle, out=sys.stdout)
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    from agent.condition import as_text, standing, state  # noqa: PLC0415 - as above
     from agent.settings import state_dir  # noqa: PLC0415 - '--help' needs none of it
-    from agent.status import as_text, read_status, standing  # noqa: PLC0415 - as above
+    from agent.status import read_status  # noqa: PLC0415 - as above
 
     directory, chosen = state_dir(arguments.state_dir, arguments.config)
     status = read_status(directory, chosen=chosen)
     if arguments.json:
-        print(json.dumps(status, indent=2))
+        print(json.dumps({"state": state(status), **status}, indent=2))
     else:
         print(*as_text(status), sep="\n")
     return DONE if standing(status) else FAILED

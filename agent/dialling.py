@@ -1,13 +1,17 @@
-"""How a TCP connection is made: all addresses of a name, staggered, and the first that answers is taken (RFC 8305)."""
+"""How races to the relay and to stores are run: staggered starts, and the first that stands is taken (RFC 8305)."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from agent.resolver import Address
+
+T = TypeVar("T")
 
 STAGGER_SECONDS = 0.25
 """Head start of one address over the next (RFC 8305 §5)."""
@@ -16,6 +20,18 @@ KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES = 15, 5, 3
 """A peer whose machine went away is noticed after 30 s without traffic."""
 USER_TIMEOUT_MS = 30_000
 """Sent data that stays unacknowledged so long ends the connection (RFC 5482)."""
+
+
+class PathError(OSError):
+    """A way to a peer does not work; the text says why. `refused`: somebody was there and said no.
+
+    `retry_after`: in how many seconds it may be tried again, if somebody said so.
+    """
+
+    def __init__(self, sentence: str, *, refused: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(sentence)
+        self.refused = refused
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,42 +57,58 @@ async def connect(planned: Sequence[Attempt], seconds: float) -> socket.socket:
     async with asyncio.timeout(seconds):
         if len(planned) == 1:
             return await _connect(planned[0].address)
-        return await _race(planned)
+        runners = [Runner(partial(_connect, each.address), each.after, each.round) for each in planned]
+        return await race(runners, socket.socket.close)
 
 
-async def _race(planned: Sequence[Attempt]) -> socket.socket:
+@dataclass(frozen=True, slots=True)
+class Runner(Generic[T]):
+    """Something that is tried, and when, as in Attempt."""
+
+    begin: Callable[[], Coroutine[Any, Any, T]]
+    after: float
+    round: int = 0
+
+
+async def race(runners: Sequence[Runner[T]], discard: Callable[[T], object]) -> T:
+    """What the first to succeed brings; of others that succeed as well it is discarded.
+
+    When all of a round have failed, no later one begins. Raises the first failure, OSError if nobody runs.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
-    waiting = list(reversed(planned))
-    dials: set[asyncio.Task[socket.socket]] = set()
+    waiting = list(reversed(runners))
+    running: set[asyncio.Task[T]] = set()
     failure: BaseException | None = None
     current = 0
     try:
         while True:
-            due = waiting and (began + waiting[-1].after <= loop.time() or (not dials and waiting[-1].round == current))
+            due = waiting and (
+                began + waiting[-1].after <= loop.time() or (not running and waiting[-1].round == current)
+            )
             if due:
-                attempt = waiting.pop()
-                current = attempt.round
-                dials.add(asyncio.ensure_future(_connect(attempt.address)))
-            elif not dials:
+                runner = waiting.pop()
+                current = runner.round
+                running.add(asyncio.ensure_future(runner.begin()))
+            elif not running:
                 raise failure or OSError("there is no address to connect to")
             pause = max(0.0, began + waiting[-1].after - loop.time()) if waiting else None
-            done, _ = await asyncio.wait(dials, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            for dial in done:
-                if dial.exception() is None:
-                    dials.remove(dial)
-                    return dial.result()
-                failure = failure or dial.exception()
-            dials -= done
+            done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                if each.exception() is None:
+                    running.remove(each)
+                    return each.result()
+                failure = failure or each.exception()
+            running -= done
     finally:
-        for dial in dials:
-            dial.cancel()
-            dial.add_done_callback(_close_late)
+        for each in running:
+            each.cancel()
+            each.add_done_callback(partial(_discard_late, discard))
 
 
-def _close_late(dial: asyncio.Task[socket.socket]) -> None:
-    if not dial.cancelled() and dial.exception() is None:
-        dial.result().close()
+def _discard_late(discard: Callable[[T], object], runner: asyncio.Task[T]) -> None:
+    if not runner.cancelled() and runner.exception() is None:
+        discard(runner.result())
 
 
 async def _connect(address: Address) -> socket.socket:

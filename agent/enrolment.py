@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import asyncssh
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from agent import __version__, https
 from agent.failure import ConfigurationError
@@ -45,6 +45,8 @@ class Admission:
     """Monotonic seconds, counted from before the request was sent."""
     stores: tuple[Store, ...]
     """What the tunnels of this admission publish."""
+    ticket: SecretStr
+    """What opens the WebSocket, for as long as the certificate is valid."""
 
 
 class EnrolmentError(Exception):
@@ -165,6 +167,7 @@ class Enrolment:
             renew_at=began + min(answer.renew_seconds, answer.certificate_seconds),
             expires_at=began + answer.certificate_seconds,
             stores=stores,
+            ticket=answer.ticket,
         )
         token_id = token.id if token else memory.token_id if memory else None
         self._identity.remember(

@@ -12,12 +12,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from agent import __version__
 from agent.failure import ConfigurationError, said
 from agent.logs import printable
+from agent.proxy import Proxies, Proxy, ProxyError
 from agent.wire.limits import DIAL_SECONDS, ENROLMENT_BYTES
 
 REQUEST_SECONDS = 20.0
@@ -46,10 +50,14 @@ class Reply:
 class Link:
     """The HTTP road to the relay. A new connection for each request: they are hours apart."""
 
-    def __init__(self, relay: str, ca_file: Path | None) -> None:
+    def __init__(self, relay: str, ca_file: Path | None, proxies: Proxies | None = None) -> None:
+        """`proxies`: those of the environment, unless given. Raises ConfigurationError."""
         self._relay = relay
-        self._plain = relay.startswith("http://")
         self.tls = trust_anchors(ca_file)
+        self.proxies = proxies or Proxies.of(None)
+        url = urlsplit(relay)
+        self._to = f"{url.hostname}:{url.port or 443}"
+        self.proxy = self.proxies.to(url.hostname or "", url.port or 443)
 
     async def request(
         self, method: str, url: str, *, content: bytes = b"", headers: Mapping[str, str] | None = None
@@ -66,8 +74,8 @@ class Link:
     @asynccontextmanager
     async def _client(self, tls: ssl.SSLContext) -> AsyncIterator[httpx.AsyncClient]:
         timeout = httpx.Timeout(DIAL_SECONDS)
-        # a plain relay is on this very machine: no proxy is asked for it
-        async with httpx.AsyncClient(verify=tls, trust_env=not self._plain, timeout=timeout) as client:
+        proxy = _for_httpx(self.proxy, self.tls) if self.proxy else None
+        async with httpx.AsyncClient(verify=tls, trust_env=False, proxy=proxy, timeout=timeout) as client:
             yield client
 
     async def explain(self, error: Exception) -> str:
@@ -75,12 +83,9 @@ class Link:
         if cause := next((c for c in _causes(error) if isinstance(c, ssl.SSLCertVerificationError)), None):
             if cause.verify_code in {_NOT_YET_VALID, _EXPIRED}:
                 return await self._explain_dates(cause)
-            return (
-                f"the TLS certificate shown for {self._relay} is not trusted ({cause.verify_message}): if the network "
-                "inspects TLS, name its CA bundle with --ca-file."
-            )
-        if isinstance(error, httpx.ProxyError):
-            return f"the proxy on the way to {self._relay} refuses: {printable(str(error))}."
+            return f"{distrusted(self._relay, cause, await self._shown_issuer())}."
+        if self.proxy and (told := self._explain_proxy(self.proxy, error)):
+            return told
         if isinstance(error, httpx.TimeoutException):
             return f"{self._relay} did not answer within {DIAL_SECONDS} s."
         system = next((cause for cause in _causes(error) if isinstance(cause, OSError) and cause.errno), None)
@@ -88,6 +93,35 @@ class Link:
             return f"the name of {self._relay} is not found: {said(system)}."
         reason = said(system) if isinstance(system, OSError) else printable(str(error)) or type(error).__name__
         return f"{self._relay} cannot be reached: {reason}."
+
+    def _explain_proxy(self, proxy: Proxy, error: Exception) -> str | None:
+        """What an error means that may be the proxy's."""
+        if isinstance(error, httpx.ProxyError):
+            status, _, reason = str(error).partition(" ")
+            try:
+                proxy.judge_status(int(status) if status.isdecimal() else 0, reason, self._to)
+            except ProxyError as refusal:
+                return f"{refusal}."
+        if isinstance(error, httpx.ConnectTimeout):
+            return f"the proxy {proxy} does not answer."
+        system = next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
+        if isinstance(system, socket.gaierror):
+            return f"the name of the proxy {proxy} is not found: {said(system)}."
+        if isinstance(error, httpx.ConnectError) and system and not isinstance(system, ssl.SSLError):
+            return f"the proxy {proxy} cannot be reached: {said(system)}."
+        if isinstance(error, httpx.RemoteProtocolError):
+            return (
+                f"what answers at the proxy's address {proxy} does not let us through to {self._to}: {_short(error)}."
+            )
+        return None
+
+    async def _shown_issuer(self) -> str | None:
+        """Who signed the certificate that is shown there, believed or not."""
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS), self._client(no_trust()) as client:
+                return (await _exchange(client, "GET", self._relay + "/livez", b"", {})).issuer
+        except (httpx.HTTPError, OSError, LinkError):
+            return None
 
     async def _explain_dates(self, cause: ssl.SSLCertVerificationError) -> str:
         """Ask once more without believing anything, for the `Date` alone: is it the certificate, or our clock?"""
@@ -139,7 +173,7 @@ async def _exchange(
             response.status_code,
             bytes(body),
             _moment(response.headers.get("date")),
-            _retry_after(response.headers.get("retry-after")),
+            retry_after(response.headers.get("retry-after")),
             response.headers.get("location"),
             _issuer(response),
         )
@@ -152,7 +186,7 @@ def _moment(text: str | None) -> float | None:
         return None
 
 
-def _retry_after(text: str | None) -> float | None:
+def retry_after(text: str | None) -> float | None:
     """Seconds, from either form of the field (RFC 9110 §10.2.3)."""
     if text and text.strip().isdecimal() and len(text) < 10:
         return float(text)
@@ -163,14 +197,48 @@ def _retry_after(text: str | None) -> float | None:
 def _issuer(response: httpx.Response) -> str | None:
     stream = response.extensions.get("network_stream")
     tls = stream.get_extra_info("ssl_object") if stream else None
-    certificate = tls.getpeercert() if tls else None
-    return issuer(certificate) if certificate else None
+    return issuer_of(tls.getpeercert(binary_form=True)) if tls else None
+
+
+def _for_httpx(proxy: Proxy, tls: ssl.SSLContext) -> httpx.Proxy:
+    user, _, password = proxy.credentials.get_secret_value().partition(":") if proxy.credentials else ("", "", "")
+    return httpx.Proxy(
+        f"{proxy.scheme}://{proxy}",
+        auth=(user, password) if proxy.credentials else None,
+        ssl_context=tls if proxy.scheme == "https" else None,
+    )
+
+
+def _short(error: Exception) -> str:
+    return printable(str(error) or type(error).__name__)
 
 
 def issuer(certificate: Mapping[str, Any]) -> str:
     """The name of who signed a certificate, as `ssl.SSLSocket.getpeercert` gives it."""
     names = dict(pair for group in certificate.get("issuer", ()) for pair in group)
     return printable(names.get("commonName") or names.get("organizationName") or "unnamed")
+
+
+def issuer_of(der: bytes | None) -> str | None:
+    """The same of a certificate that was not verified, in DER."""
+    try:
+        names = x509.load_der_x509_certificate(der or b"").issuer
+    except ValueError:
+        return None
+    found = [
+        *names.get_attributes_for_oid(NameOID.COMMON_NAME),
+        *names.get_attributes_for_oid(NameOID.ORGANIZATION_NAME),
+    ]
+    return printable(str(found[0].value)) if found else None
+
+
+def distrusted(where: str, error: ssl.SSLCertVerificationError, by: str | None) -> str:
+    """A certificate that is not believed, in a sentence; `by`: who signed it, if that is known."""
+    signed = f", signed by {by!r}," if by else ""
+    return (
+        f"the TLS certificate shown for {where}{signed} is not trusted ({printable(error.verify_message)}): if the "
+        "network inspects TLS, name its CA bundle with --ca-file"
+    )
 
 
 def no_trust() -> ssl.SSLContext:

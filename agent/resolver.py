@@ -6,12 +6,17 @@ import asyncio
 import ipaddress
 import socket
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 LOOKUP_SECONDS = 5.0
 """Deadline of one lookup, as its caller sees it; the system's resolver may go on for longer by itself."""
+PATIENCE_SECONDS = 1.0
+"""How long a name server is waited for where an address is remembered: the router that died took its DNS along."""
+REMEMBERED = 256
+"""Names whose last addresses are kept."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,10 +25,14 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 
 class Resolver:
-    """Looks names up in both families. Callers who ask for the same name at once share one lookup."""
+    """Looks names up in both families. Callers who ask for the same name at once share one lookup.
+
+    While no name server answers, a name has the addresses that it had last; what a name server says is believed.
+    """
 
     def __init__(self) -> None:
         self._lookups: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
+        self._known: OrderedDict[tuple[str, int], list[Address]] = OrderedDict()
 
     async def resolve(self, host: str, port: int, seconds: float = LOOKUP_SECONDS) -> list[Address]:
         """The addresses in the system's order of preference, the families taking turns.
@@ -36,12 +45,24 @@ class Resolver:
         if lookup is None:
             lookup = self._lookups[host, port] = asyncio.ensure_future(_look_up(host, port))
             lookup.add_done_callback(lambda done: self._forget(host, port, done))
-        return await asyncio.wait_for(asyncio.shield(lookup), seconds)
+        known = self._known.get((host, port))
+        try:
+            return await asyncio.wait_for(asyncio.shield(lookup), min(seconds, PATIENCE_SECONDS) if known else seconds)
+        except TimeoutError:
+            if known is None:
+                raise
+        except socket.gaierror as error:
+            if known is None or error.errno != socket.EAI_AGAIN:
+                raise
+        return known
 
     def _forget(self, host: str, port: int, lookup: asyncio.Task[list[Address]]) -> None:
         del self._lookups[host, port]
-        if not lookup.cancelled():
-            lookup.exception()  # heard, even where every caller has given up
+        if not lookup.cancelled() and not lookup.exception():
+            self._known[host, port] = lookup.result()
+            self._known.move_to_end((host, port))
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
 
 
 class DaemonThreads(ThreadPoolExecutor):

@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from agent.failure import ConfigurationError
+from agent.proxy import Proxies
 from agent.wire.destination import CONTROL, Store
 from agent.wire.enrolment import relay_url
 from agent.wire.limits import STORES_PER_TUNNEL
@@ -48,6 +49,14 @@ def _stores(value: Any) -> tuple[Store, ...]:
     return stores
 
 
+def _proxy(value: SecretStr | None) -> SecretStr | None:
+    try:
+        Proxies.of(value, {})
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 def _default_state_dir() -> Path:
     """What systemd made for the service (`StateDirectory=`), else the place where it would."""
     return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or DEFAULT_STATE_DIR)
@@ -70,6 +79,8 @@ class Settings(BaseSettings):
     token: SecretStr | None = None
     state_dir: Path = Field(default_factory=_default_state_dir)
     ca_file: Path | None = None
+    proxy: Annotated[SecretStr | None, AfterValidator(_proxy)] = None
+    """The network's proxy, perhaps with credentials; without it, the environment may name one."""
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], config: Path | None) -> Settings:
@@ -91,6 +102,10 @@ class Settings(BaseSettings):
             return Layered(**flags)
         except ValidationError as error:
             raise ConfigurationError(_sentence(error, config)) from None
+
+    def proxies(self) -> Proxies:
+        """Which proxy is asked for which host. Raises ConfigurationError for an environment that cannot be used."""
+        return Proxies.of(self.proxy)
 
     def read_token(self) -> AccessToken | None:
         """The access token as it stands now: from the file, systemd's credential, or the environment; None if nowhere.
@@ -140,7 +155,7 @@ def _read_token_file(path: Path) -> str:
 
 def _parse_token(text: str, place: str) -> AccessToken:
     if not text.strip():
-        raise ConfigurationError(f"{place} is empty: put the agent's access token there.")
+        raise TokenMissingError(f"{place} is empty: put the agent's access token there.")
     if not text.isascii():
         raise ConfigurationError(f"{place} holds no good access token: a token is plain ASCII.")
     try:

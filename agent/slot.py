@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import structlog
 
+from agent.board import Board
+from agent.dialling import PathError
 from agent.enrolment import Admission
 from agent.lifelines import Lifelines
+from agent.login import LoginRefusedError, TunnelError
 from agent.logs import Sparingly
+from agent.racing import RACE_SECONDS, RacingDialer
 from agent.reconnect import Reconnect
 from agent.resolver import Resolver
-from agent.transports import Dialer
-from agent.tunnel import OPEN_SECONDS, LoginRefusedError, Tunnel, TunnelError
+from agent.transports import TicketRefusedError
+from agent.tunnel import OPEN_SECONDS, Place, Tunnel
 from agent.wire.enrolment import Endpoint
 
 REST_SECONDS = 30.0
@@ -24,44 +29,10 @@ STALE_SECONDS = 60.0
 """If no endpoint of an admission so old can be reached, a new one may name others."""
 OVERLAP_SECONDS = 5.0
 """How long a replaced tunnel still takes channels: the relay may be opening one just now."""
+DRAIN_SECONDS = 2.0
+"""Within this time agents move from a node that is about to be gone to another one."""
 
 log = structlog.get_logger()
-
-
-class Board:
-    """What the slots and the enrolment tell each other."""
-
-    def __init__(self) -> None:
-        self.admission: Admission | None = None
-        self.wanted = False
-        """Somebody needs a new admission before the old one is due."""
-        self.tunnels: dict[int, Tunnel] = {}
-        """The tunnel that each slot relies on."""
-        self.nodes: dict[int, str] = {}
-        """The node on which each slot stands, or which it dials."""
-        self.trouble: tuple[float, str] | None = None
-        """The last failure (unix seconds, sentence)."""
-        self._change = asyncio.Event()
-
-    @property
-    def standing(self) -> int:
-        return sum(tunnel.standing for tunnel in self.tunnels.values())
-
-    def want_admission(self) -> None:
-        self.wanted = True
-        self.changed()
-
-    def note_trouble(self, sentence: str) -> None:
-        self.trouble = (time.time(), sentence)
-        self.changed()
-
-    def changed(self) -> None:
-        """Wake everybody who waits for a change."""
-        self._change.set()
-        self._change = asyncio.Event()
-
-    async def change(self) -> None:
-        await self._change.wait()
 
 
 class Slot:
@@ -72,7 +43,7 @@ class Slot:
         number: int,
         *,
         board: Board,
-        dialers: Mapping[str, Dialer],
+        dialer: RacingDialer,
         resolver: Resolver,
         lifelines: Lifelines,
         timing: Reconnect,
@@ -81,12 +52,14 @@ class Slot:
         self.number = number
         self.state = "waiting"
         self._board = board
-        self._dialers = dialers
+        self._dialer = dialer
         self._resolver = resolver
         self._lifelines = lifelines
         self._timing = timing
         self._retire = retire
         self._tries = 0
+        self._generation = 0
+        self._share = random.random()  # noqa: S311 - spreads load
         self._worth_telling = Sparingly()
         self._log = log.bind(slot=number)
 
@@ -107,7 +80,7 @@ class Slot:
                 else:
                     await self._dial()
         finally:
-            self._board.nodes.pop(self.number, None)
+            self._board.ways.pop(self.number, None)
             self._lifelines.end(self.name)
 
     def _pause(self) -> float:
@@ -115,9 +88,23 @@ class Slot:
         admission, now = self._board.admission, time.monotonic()
         if admission is None or admission.expires_at <= now:
             return REST_SECONDS
-        if self.tunnel and self.tunnel.admission is admission:
+        if self.tunnel and self.tunnel.admission is admission and not self._must_move(self.tunnel, admission):
             return REST_SECONDS
-        return min(REST_SECONDS, max(0.0, self._timing.due(alone=not self._board.standing) - now))
+        alone = not self._board.standing
+        if self.number and alone:
+            return REST_SECONDS
+        due = self._timing.due(alone=alone)
+        if self.tunnel and self.tunnel.draining_since is not None:
+            due = max(due, self.tunnel.draining_since + DRAIN_SECONDS * self._share)
+        elif self.number and self.tunnel is None:
+            due = max(due, self._board.second_due)
+        return min(REST_SECONDS, max(0.0, due - now))
+
+    def _must_move(self, tunnel: Tunnel, admission: Admission) -> bool:
+        """Whether its node is about to be gone, and there is another one to go to."""
+        if tunnel.draining_since is None:
+            return False
+        return any(endpoint.node not in self._board.draining for endpoint in admission.endpoints)
 
     async def _rest(self, seconds: float) -> None:
         """Wait until something changed, our tunnel is lost, or the time is over."""
@@ -137,7 +124,12 @@ class Slot:
             return
         reason = await tunnel.lost()
         del self._board.tunnels[self.number]
+        self._board.ways.pop(self.number, None)
+        if tunnel.found_dead:
+            self._board.accuse(tunnel)
         self._timing.lost(time.monotonic())
+        if tunnel.retry_after is not None:
+            self._timing.failed(time.monotonic(), refused=True, retry_after=tunnel.retry_after)
         self.state = "waiting"
         self._log.warning(
             "tunnel lost; dialling again", reason=reason, node=tunnel.endpoint.node, stood_seconds=round(tunnel.age)
@@ -149,20 +141,44 @@ class Slot:
         assert admission is not None  # noqa: S101 - _pause saw it
         self._timing.began(time.monotonic())
         try:
-            endpoint = choose(admission.endpoints, self._dialers, self._taken(), self._tries)
-            self._board.nodes[self.number] = endpoint.node
-            async with self._lifelines.within(self.name, OPEN_SECONDS):
+            async with self._lifelines.within(self.name, RACE_SECONDS + OPEN_SECONDS + 1):
                 self.state = "dialling" if self.tunnel is None else self.state
-                tunnel = await Tunnel.open(admission, endpoint, self._dialers[endpoint.transport], self._resolver)
+                await self._open(admission)
+        except PathError as error:
+            self._failed(TunnelError(str(error), refused=error.refused, retry_after=error.retry_after), admission)
+            if isinstance(error, TicketRefusedError):
+                self._board.want_admission()
         except (TunnelError, TimeoutError) as error:
             self._failed(error, admission)
-        else:
-            self._stands(tunnel)
+
+    async def _open(self, admission: Admission) -> None:
+        """Raises PathError, TunnelError, TimeoutError."""
+        board, dialer = self._board, self._dialer
+        endpoints = choose(admission.endpoints, dialer.transports, self._taken(), self._tries)
+        node = endpoints[0].node
+        avoid = {transport for other, transport in self._taken() if other == node and transport}
+        board.ways[self.number] = (node, "")
+        self._generation += 1
+        place = Place(self.number, self._generation, second=board.standing > 0)
+        won = await dialer.dial(endpoints, place.version, avoid)
+        began, transport = time.monotonic(), won.endpoint.transport
+        try:
+            tunnel = await Tunnel.open(admission, won, self._resolver, place, board)
+        except TunnelError as error:
+            if not error.refused:
+                dialer.paths.spoilt(transport)
+            raise
+        dialer.paths.stood(transport, avoid)
+        board.ways[self.number] = (node, transport)
+        self._stands(tunnel, time.monotonic() - began)
 
     def _failed(self, error: Exception, admission: Admission) -> None:
         now = time.monotonic()
         self._tries += 1
-        self._timing.failed(now, refused=getattr(error, "refused", False))
+        refused, retry_after = getattr(error, "refused", False), getattr(error, "retry_after", None)
+        self._timing.failed(now, refused=refused, retry_after=retry_after)
+        if self.tunnel is None:
+            self._board.ways.pop(self.number, None)
         self.state = "waiting" if self.tunnel is None else self.state
         sentence = str(error) or "the tunnel did not come up in time"
         if self._worth_telling(sentence):
@@ -172,26 +188,27 @@ class Slot:
         if isinstance(error, LoginRefusedError) or stale:
             self._board.want_admission()
 
-    def _stands(self, tunnel: Tunnel) -> None:
+    def _stands(self, tunnel: Tunnel, login_seconds: float) -> None:
         first = self.tunnel is None
         if before := self.tunnel:
             self._retire(before)
         self._tries = 0
         self._timing.stood(time.monotonic())
         self._worth_telling = Sparingly()
-        self._board.tunnels[self.number] = tunnel
         self.state = "standing"
-        self._board.changed()
+        self._board.stands(self.number, tunnel, login_seconds)
         self._log.info(
             "tunnel stands" if first else "tunnel renewed",
             node=tunnel.endpoint.node,
+            transport=tunnel.endpoint.transport,
             address=tunnel.address,
             stores=[store.origin for store in tunnel.published],
         )
 
-    def _taken(self) -> set[str]:
-        """Nodes on which other slots of this agent stand, or which they dial."""
-        return {node for number, node in self._board.nodes.items() if number != self.number}
+    def _taken(self) -> set[tuple[str, str]]:
+        """Nodes and transports on which other slots stand, nodes that they dial, and nodes that will be gone."""
+        others = {way for number, way in self._board.ways.items() if number != self.number}
+        return others | {(node, "") for node in self._board.draining}
 
     def snapshot(self) -> dict[str, Any]:
         tunnel = self.tunnel
@@ -203,18 +220,26 @@ class Slot:
                 "address": tunnel.address,
                 "since": round(tunnel.since),
                 "channels": tunnel.channels,
+                "round_trip_ms": round(tunnel.round_trip * 1000, 1) if tunnel.round_trip is not None else None,
             }
         return about
 
 
-def choose(endpoints: Sequence[Endpoint], transports: Collection[str], taken: Collection[str], tries: int) -> Endpoint:
-    """The endpoint for the next dial: nodes without another slot of ours come first, each failure moves on by one."""
+def choose(
+    endpoints: Sequence[Endpoint], transports: Collection[str], taken: Collection[tuple[str, str]], tries: int
+) -> list[Endpoint]:
+    """The ways to the node that is dialled next: nodes without another slot of ours come first.
+
+    Each failure moves on by one node. `taken`: nodes and transports of the other slots.
+    """
     usable = [endpoint for endpoint in endpoints if endpoint.transport in transports]
     if not usable:
         offered = ", ".join(sorted({endpoint.transport for endpoint in endpoints}))
         raise TunnelError(f"the relay is reached only by {offered}, which this version does not speak", refused=True)
-    ordered = sorted(usable, key=lambda endpoint: endpoint.node in taken)
-    return ordered[tries % len(ordered)]
+    busy = {node for node, _ in taken}
+    nodes = sorted(dict.fromkeys(endpoint.node for endpoint in usable), key=lambda node: node in busy)
+    node = nodes[tries % len(nodes)]
+    return [endpoint for endpoint in usable if endpoint.node == node]
 
 
 async def retire(tunnel: Tunnel) -> None:
@@ -223,7 +248,7 @@ async def retire(tunnel: Tunnel) -> None:
     try:
         async with asyncio.timeout(max(0.0, tunnel.admission.expires_at - time.monotonic())):
             await asyncio.wait([lost], timeout=OVERLAP_SECONDS)
-            tunnel.leave()
+            tunnel.leave("replaced by a newer one")
             await asyncio.wait([lost, done], return_when=asyncio.FIRST_COMPLETED)
     except TimeoutError:
         log.info("a replaced tunnel is closed: its certificate ends", channels=tunnel.channels)

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 import structlog
 
 from agent.failure import AgentError
-from agent.logs import printable
 
 SOCKET = "status.sock"
 RUNTIME_DIRECTORY = Path("/run/postern-agent")
@@ -69,48 +67,22 @@ def read_status(state_dir: Path, *, chosen: bool) -> dict[str, Any]:
             trouble = trouble or error
         except ValueError:
             raise AgentError(f"what answers at {place / SOCKET} is not an agent.") from None
+    raise _nobody(state_dir, trouble, chosen=chosen)
+
+
+def _nobody(state_dir: Path, trouble: OSError | None, *, chosen: bool) -> AgentError:
+    """Why no agent answered, for who asked."""
     if isinstance(trouble, PermissionError):
-        raise AgentError("the agent's state may be read by its own user only: try with sudo.")
+        return AgentError(
+            f"{state_dir} belongs to the agent's own user, and so does what its agent says: ask as that user, or with "
+            "sudo."
+        )
     if isinstance(trouble, TimeoutError):
-        raise AgentError("the agent runs, but does not answer: look into its log.")
-    raise AgentError(f"no agent runs with {state_dir}: start it with 'postern-agent run', or name its --state-dir.")
-
-
-def as_text(status: dict[str, Any]) -> Iterator[str]:
-    """The lines that `postern-agent status` prints."""
-    agent = status["agent"]
-    yield f"agent        {agent['name']} ({agent['id']})" if agent else "agent        not enrolled yet"
-    yield f"instance     {status['instance']}"
-    yield f"relay        {status['relay']}"
-    yield f"version      {status['version']}, process {status['pid']}, up {_span(time.time() - status['started'])}"
-    if status["certificate_seconds"] is not None:
-        yield f"certificate  {_span(status['certificate_seconds'])} left"
-    for tunnel in status["tunnels"]:
-        yield f"tunnel {tunnel['slot']}     {_tunnel(tunnel)}"
-    for store in status["stores"]:
-        yield f"store        {store['origin']} at {store['address']}"
-    if error := status["last_error"]:
-        yield f"last error   {_span(time.time() - error['at'])} ago: {printable(error['text'], 500)}"
-
-
-def standing(status: dict[str, Any]) -> bool:
-    """Whether at least one tunnel stands."""
-    return any(tunnel["state"] == "standing" for tunnel in status["tunnels"])
-
-
-def _tunnel(tunnel: dict[str, Any]) -> str:
-    if tunnel["state"] != "standing":
-        return str(tunnel["state"])
-    return (
-        f"standing for {_span(time.time() - tunnel['since'])}, node {tunnel['node']} "
-        f"at {tunnel['address']} ({tunnel['transport']}), {tunnel['channels']} channels"
-    )
-
-
-def _span(seconds: float) -> str:
-    whole = max(0, round(seconds))
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+        return AgentError("the agent runs, but does not answer: look into its log, or restart it.")
+    sentence = f"no agent runs with {state_dir}: start it with 'postern-agent run', or name its --state-dir"
+    if chosen and (RUNTIME_DIRECTORY / SOCKET).exists():
+        return AgentError(f"{sentence}; the service's own agent answers without --state-dir.")
+    return AgentError(f"{sentence}.")
 
 
 def _own_directory(state_dir: Path) -> Path:

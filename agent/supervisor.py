@@ -11,20 +11,24 @@ from functools import partial
 from typing import Any
 
 import structlog
+from pydantic import SecretStr
 
 from agent import __version__
+from agent.board import Board
 from agent.enrolment import Enrolment, EnrolmentError
 from agent.failure import ConfigurationError
 from agent.https import REQUEST_SECONDS, Link
 from agent.identity import Identity
 from agent.lifelines import Lifelines
 from agent.logs import Sparingly
+from agent.opening import Ways
+from agent.racing import Paths, RacingDialer
 from agent.reconnect import Reconnect
 from agent.resolver import DaemonThreads, Resolver
 from agent.settings import Settings
-from agent.slot import REST_SECONDS, Board, Slot, retire
+from agent.slot import REST_SECONDS, Slot, retire
 from agent.status import serve_status
-from agent.transports import TcpDialer
+from agent.transports import Dialer, TcpDialer, WebSocketDialer
 from agent.tunnel import CLOSE_SECONDS, Tunnel
 from agent.wire.systemd import Notifier
 from agent.wire.token import AccessToken
@@ -44,7 +48,7 @@ class Supervisor:
         """`reload` reads the settings again. Raises ConfigurationError or AgentError for what cannot work."""
         self._settings = settings
         self._reload = reload
-        link = Link(settings.relay, settings.ca_file)
+        link = Link(settings.relay, settings.ca_file, settings.proxies())
         self._identity = Identity.open(settings.state_dir)
         self._enrolment = Enrolment(settings.relay, self._identity, self._read_token, link)
         self._enrolment.check_token()
@@ -52,7 +56,12 @@ class Supervisor:
         self._lifelines = Lifelines()
         self._board = Board()
         self._resolver = Resolver()
-        self._dialers = {"tcp": TcpDialer(self._resolver)}
+        ways = Ways(self._resolver, link.proxies, link.tls)
+        dialers: dict[str, Dialer] = {
+            "tcp": TcpDialer(self._resolver, ways),
+            "websocket": WebSocketDialer(ways, link.tls, self._ticket),
+        }
+        self._dialer = RacingDialer(dialers, Paths(settings.state_dir))
         self._slots: list[Slot] = []
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._retiring: dict[asyncio.Task[None], Tunnel] = {}
@@ -91,9 +100,9 @@ class Supervisor:
         except ConfigurationError as error:
             log.error("the settings were not taken over", reason=str(error))
         else:
-            kept = {name: getattr(self._settings, name) for name in ("relay", "state_dir", "ca_file")}
+            kept = {name: getattr(self._settings, name) for name in ("relay", "state_dir", "ca_file", "proxy")}
             if any(getattr(settings, name) != value for name, value in kept.items()):
-                log.warning("relay, state_dir and ca_file change only with a restart")
+                log.warning("relay, state_dir, ca_file and proxy change only with a restart")
             self._settings = settings.model_copy(update=kept)
             log.info("settings read again", stores=[str(store) for store in settings.stores])
             self._board.want_admission()
@@ -176,7 +185,7 @@ class Supervisor:
             slot = Slot(
                 number,
                 board=self._board,
-                dialers=self._dialers,
+                dialer=self._dialer,
                 resolver=self._resolver,
                 lifelines=self._lifelines,
                 timing=Reconnect(random.random),
@@ -221,7 +230,7 @@ class Supervisor:
         self._identity.unlock()
         tunnels = self._all_tunnels()
         for tunnel in tunnels:
-            tunnel.leave()
+            tunnel.leave("the agent is shutting down")
         log.info("leaving", channels=sum(tunnel.channels for tunnel in tunnels))
         await self._wait_for(tunnels)
         async with asyncio.timeout(2 * CLOSE_SECONDS):
@@ -238,6 +247,10 @@ class Supervisor:
 
     def _read_token(self) -> AccessToken | None:
         return self._settings.read_token()
+
+    def _ticket(self) -> SecretStr | None:
+        admission = self._board.admission
+        return admission.ticket if admission else None
 
     def _all_tunnels(self) -> list[Tunnel]:
         return [*self._board.tunnels.values(), *self._retiring.values()]

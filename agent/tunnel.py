@@ -1,76 +1,121 @@
-"""One tunnel: an SSH connection that publishes the stores, from its dial to its end, every step with a deadline."""
+"""One tunnel: an SSH connection that publishes the stores, from its login to its end, every step with a deadline."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import asyncssh
 import structlog
 from asyncssh.listener import SSHTCPClientListener
 
+from agent import __version__
 from agent.enrolment import Admission
-from agent.failure import said
 from agent.forwarder import IDLE_SECONDS, Forwarder
+from agent.login import LoginRefusedError, TunnelError, log_in
 from agent.logs import printable
+from agent.racing import Won
 from agent.resolver import Resolver
-from agent.transports import Dialer
-from agent.wire import ssh
-from agent.wire.carrier import Dialled
-from agent.wire.destination import Store
+from agent.wire import control, ssh
+from agent.wire.carrier import Carrier
+from agent.wire.control import AgentHello, Bye, ControlChannel, Drain, Message, RelayHello, RetryAfter, Suspect
+from agent.wire.destination import CONTROL, Destination, Store
 from agent.wire.enrolment import Endpoint
-from agent.wire.limits import DIAL_SECONDS, LOGIN_SECONDS, PACKET_BYTES, WINDOW_BYTES
+from agent.wire.limits import KEEPALIVE_SECONDS, LOGIN_SECONDS, PACKET_BYTES, WINDOW_BYTES
+from agent.wire.pulse import Probe, Verdict
 
 PUBLISH_SECONDS = 10.0
 """Deadline for the relay's word on all stores."""
 CLOSE_SECONDS = 3.0
 """How long a clean goodbye may take."""
-OPEN_SECONDS = 2 * DIAL_SECONDS + LOGIN_SECONDS + PUBLISH_SECONDS
+OPEN_SECONDS = LOGIN_SECONDS + PUBLISH_SECONDS + 1
 """More than the steps of `Tunnel.open` can take together."""
+LOOK_SECONDS = 0.25
+"""How often a tunnel's pulse is taken."""
+QUIET_SECONDS = KEEPALIVE_SECONDS + 1.0
+"""A relay that was not heard for so long is asked; its own questions come more often than that."""
+OVERSLEPT_SECONDS = 1.0
+"""A look that comes so late was held up by ourselves: the machine slept, or had no time for us."""
+PROCESS = secrets.token_hex(8)
+"""This process, told from any other that has the same key."""
 
 log = structlog.get_logger()
 
 
-class TunnelError(Exception):
-    """A tunnel could not be opened. `refused`: the relay was there and said no."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of the agent's tunnels it is: the slot, and how often the slot has dialled."""
 
-    def __init__(self, sentence: str, *, refused: bool = False) -> None:
-        super().__init__(sentence)
-        self.refused = refused
+    slot: int = 0
+    generation: int = 1
+    second: bool = False
+    """Whether another tunnel of the agent stands already."""
+
+    @property
+    def version(self) -> str:
+        """How the SSH client names itself."""
+        return ssh.SECOND_VERSION if self.second else ssh.FIRST_VERSION
 
 
-class LoginRefusedError(TunnelError):
-    """The relay does not take this certificate, or nothing under it: a new one is needed."""
+FIRST = Place()
 
-    def __init__(self, what: str = "the relay does not take this instance's certificate") -> None:
-        super().__init__(f"{what}; asking for a new one", refused=True)
+
+class Neighbours(Protocol):
+    """The agent's other tunnels, as one of them sees them."""
+
+    def suspected(self, slot: int, generation: int, /) -> None:
+        """The relay has found that tunnel dead."""
+
+    def changed(self) -> None:
+        """The relay has said something that whoever keeps the tunnel should look at."""
 
 
 class Tunnel:
     """A standing tunnel. `lost` ends when it does; `close` ends it."""
 
     def __init__(
-        self, ssh_connection: asyncssh.SSHClientConnection, end: _End, admission: Admission, endpoint: Endpoint
+        self,
+        ssh_connection: asyncssh.SSHClientConnection,
+        end: _End,
+        about: tuple[Admission, Endpoint, Place],
+        neighbours: Neighbours | None,
     ) -> None:
-        self.admission = admission
-        self.endpoint = endpoint
+        self.admission, self.endpoint, self.place = about
         self.since = time.time()
         self._stood_at = time.monotonic()
         self.published: tuple[Store, ...] = ()
+        self.draining_since: float | None = None
+        """When, monotonic, the relay said that this node is about to be gone."""
+        self.retry_after: float | None = None
+        """Seconds that the relay wants to pass between the end of this tunnel and the next dial."""
+        self._neighbours = neighbours
         self._ssh = ssh_connection
         self._end = end
         self._forwarder = end.forwarder
-        self._sweeping = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+        self._control: ControlChannel | None = None
+        self._carrier = Carrier.of(ssh_connection)
+        self._probe = Probe(ssh_connection)
+        loop = asyncio.get_running_loop()
+        self._sweeping = loop.call_later(IDLE_SECONDS, self._sweep)
+        self._looking = loop.call_later(LOOK_SECONDS, self._look, time.monotonic())
 
     @classmethod
-    async def open(cls, admission: Admission, endpoint: Endpoint, dialer: Dialer, resolver: Resolver) -> Tunnel:
-        """Dial, log in, publish. Raises TunnelError."""
-        where = f"{endpoint.host}:{endpoint.port}"
-        dialled = await _dial(dialer, endpoint, where)
+    async def open(
+        cls,
+        admission: Admission,
+        won: Won,
+        resolver: Resolver,
+        place: Place = FIRST,
+        neighbours: Neighbours | None = None,
+    ) -> Tunnel:
+        """Log in over what was dialled (as `place.version`), publish. Raises TunnelError."""
         end = _End(Forwarder(resolver))
-        connection = await _log_in(dialled, admission, endpoint, end, where)
-        tunnel = cls(connection, end, admission, endpoint)
+        connection = await log_in(won.dialled, admission, won.endpoint, end, place.version)
+        tunnel = cls(connection, end, (admission, won.endpoint, place), neighbours)
         try:
             await tunnel._publish()
         except BaseException:
@@ -97,12 +142,32 @@ class Tunnel:
     def standing(self) -> bool:
         return not self._end.reason.done()
 
+    @property
+    def found_dead(self) -> bool:
+        """Whether it was ended because the relay did not answer any more."""
+        return self._end.found_dead
+
+    @property
+    def round_trip(self) -> float | None:
+        """Smoothed, seconds; None until it has been measured."""
+        return self._probe.pulse.round_trip
+
     async def lost(self) -> str:
         """Wait for the end of the tunnel; the reason in a sentence."""
         return await asyncio.shield(self._end.reason)
 
-    def leave(self) -> None:
-        """Take no more channels; those that run go on."""
+    def say(self, message: Message) -> None:
+        """Tell the relay, if it has opened the control channel."""
+        if self._control:
+            self._control.send(message)
+
+    def suspect(self) -> None:
+        """Ask at once whether the relay answers."""
+        self._probe.pulse.suspect()
+
+    def leave(self, reason: str) -> None:
+        """Take no more channels; those that run go on. The relay is told why."""
+        self.say(Bye(reason=reason))
         self._forwarder.leave()
 
     async def done(self) -> None:
@@ -111,8 +176,7 @@ class Tunnel:
 
     async def close(self) -> None:
         """Say goodbye and end, within CLOSE_SECONDS."""
-        self._end.wanted = True
-        self._sweeping.cancel()
+        self._stop()
         self._ssh.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -121,16 +185,71 @@ class Tunnel:
             self.abort()
 
     def abort(self) -> None:
-        self._end.wanted = True
-        self._sweeping.cancel()
+        self._stop()
         self._ssh.abort()
         self._forwarder.abort()
 
+    def control_begun(self, channel: ControlChannel) -> None:
+        """The relay has opened the control channel; should it do so again, the newer one counts."""
+        before, self._control = self._control, channel
+        if before:
+            before.close()
+        stores = control.fitting(store.origin for store in self.admission.stores)
+        place = self.place
+        channel.send(
+            AgentHello(
+                slot=place.slot, process=PROCESS, generation=place.generation, version=__version__, stores=stores
+            )
+        )
+
+    def control_message(self, message: Message) -> None:
+        match message:
+            case RelayHello(node=node):
+                log.debug("the relay says hello", node=printable(node))
+            case Suspect(slot=slot, generation=generation):
+                if self._neighbours:
+                    self._neighbours.suspected(slot, generation)
+            case Drain():
+                self.draining_since = time.monotonic()
+            case RetryAfter(seconds=seconds):
+                self.retry_after = seconds
+            case Bye(reason=reason):
+                self._end.farewell = printable(reason)
+        if self._neighbours:
+            self._neighbours.changed()
+
+    def control_ended(self, channel: ControlChannel, fault: str) -> None:
+        if self._control is channel:
+            self._control = None
+        if fault:
+            log.warning("control channel closed", reason=printable(fault))
+
+    def _stop(self) -> None:
+        self._end.wanted = True
+        self._sweeping.cancel()
+        self._looking.cancel()
+
+    def _look(self, before: float) -> None:
+        """Take the pulse; a relay that does not answer any more is not waited for."""
+        now = time.monotonic()
+        if now - before > LOOK_SECONDS + OVERSLEPT_SECONDS:
+            self._probe.pulse.oversleep(now)
+        busy, full = self.channels > 0, self._carrier.full
+        if not self.standing:
+            return
+        if self._probe.look(now, busy=busy, full=full, quiet=QUIET_SECONDS) is Verdict.DEAD:
+            self._end.found_dead = True
+            self._ssh.abort()
+        else:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look, now)
+
     async def _publish(self) -> None:
+        """The control channel's name first: a relay knows by it that a hello is to come."""
         stores = self.admission.stores
+        names = [self._publish_control(), *(self._publish_store(store) for store in stores)]
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
-                granted = await asyncio.gather(*(self._publish_one(store) for store in stores))
+                _, *granted = await asyncio.gather(*names)
         except TimeoutError:
             raise TunnelError(f"the relay did not confirm the stores within {PUBLISH_SECONDS:.0f} s") from None
         except (asyncssh.Error, OSError) as error:
@@ -139,25 +258,39 @@ class Tunnel:
         if not self.published:
             raise LoginRefusedError("the relay takes this certificate, but none of the stores")
 
-    async def _publish_one(self, store: Store) -> bool:
-        name, factory = store.destination, self._forwarder.factory(store)
-        window: dict[str, int] = {"window": WINDOW_BYTES, "max_pktsize": PACKET_BYTES}
+    async def _publish_control(self) -> bool:
+        """A relay that does not want it serves us all the same."""
+        take: SessionFactory = lambda _host, _port: ControlChannel(control.FROM_RELAY, self)  # noqa: E731 - typed
+        return await self._publish_name(CONTROL, take, control.WINDOW_BYTES, control.WINDOW_BYTES)
+
+    async def _publish_store(self, store: Store) -> bool:
+        factory = self._forwarder.factory(store)
+        granted = await self._publish_name(store.destination, factory, WINDOW_BYTES, PACKET_BYTES)
+        if not granted:
+            log.error("the relay refused to publish a store", store=store.origin)
+        return granted
+
+    async def _publish_name(self, name: Destination, factory: SessionFactory, window: int, packet: int) -> bool:
+        sizes: dict[str, int] = {"window": window, "max_pktsize": packet}
         # asyncssh lists a name a loop turn after the relay's word; a channel that comes with that word would be refused
         names: dict[Any, Any] = self._ssh._remote_listeners  # noqa: SLF001 - no public way to list it before
         names[name.host, name.port] = SSHTCPClientListener(
-            self._ssh, factory, name.host, name.port, encoding=None, errors="strict", **window
+            self._ssh, factory, name.host, name.port, encoding=None, errors="strict", **sizes
         )
         try:
-            await self._ssh.create_server(factory, name.host, name.port, encoding=None, **window)
+            await self._ssh.create_server(factory, name.host, name.port, encoding=None, **sizes)
         except asyncssh.ChannelListenError:
             names.pop((name.host, name.port), None)
-            log.error("the relay refused to publish a store", store=store.origin)
             return False
         return True
 
     def _sweep(self) -> None:
         self._forwarder.sweep()
         self._sweeping = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+
+
+SessionFactory = Callable[[str, int], Awaitable[Any] | Any]
+"""What asyncssh calls for each channel to a name."""
 
 
 class _End(asyncssh.SSHClient):
@@ -168,60 +301,29 @@ class _End(asyncssh.SSHClient):
         self.reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.wanted = False
         """Whether we end it ourselves."""
+        self.found_dead = False
+        """Whether we end it because the relay does not answer."""
+        self.farewell = ""
+        """Why the relay ends it, if it said so."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.forwarder.abort()
         if not self.reason.done():
-            self.reason.set_result("closed" if self.wanted else _reason(exc))
+            self.reason.set_result(self._reason(exc))
 
-
-async def _dial(dialer: Dialer, endpoint: Endpoint, where: str) -> Dialled:
-    try:
-        async with asyncio.timeout(2 * DIAL_SECONDS):
-            return await dialer.dial(endpoint)
-    except TimeoutError:
-        raise TunnelError(f"{where} does not answer: does the firewall let this machine out to it?") from None
-    except OSError as error:
-        raise TunnelError(f"{where} cannot be reached: {said(error)}") from None
-
-
-async def _log_in(
-    dialled: Dialled, admission: Admission, endpoint: Endpoint, end: _End, where: str
-) -> asyncssh.SSHClientConnection:
-    trusted: tuple[list[Any], list[Any], list[Any]] = ([], list(admission.host_cas), [])
-    options: dict[str, Any] = ssh.CLIENT | {
-        "tunnel": dialled,
-        "client_factory": lambda: end,
-        "username": admission.agent_id,
-        "client_keys": [admission.credentials],
-        "known_hosts": lambda _host, _address, _port: trusted,
-        "host_key_alias": admission.host_principal,
-        "login_timeout": LOGIN_SECONDS,
-        "preferred_auth": "publickey",
-    }
-    try:
-        async with asyncio.timeout(LOGIN_SECONDS):
-            return await asyncssh.connect(endpoint.host, endpoint.port, **options)
-    except (TimeoutError, asyncssh.ConnectionLost):
-        raise TunnelError(f"{where} takes connections, but does not finish an SSH login") from None
-    except asyncssh.HostKeyNotVerifiable as error:
-        raise TunnelError(
-            f"what answers at {where} is not the relay that the access token names ({printable(error.reason)})",
-            refused=True,
-        ) from None
-    except asyncssh.PermissionDenied:
-        raise LoginRefusedError from None
-    except asyncssh.Error as error:
-        raise TunnelError(f"{where} refuses the SSH connection: {printable(error.reason)}", refused=True) from None
-    except (OSError, ValueError) as error:
-        raise TunnelError(f"the SSH login at {where} failed: {printable(str(error))}") from None
+    def _reason(self, exc: Exception | None) -> str:
+        if self.found_dead:
+            return "the relay stopped answering"
+        if self.wanted:
+            return "closed"
+        return f"the relay ended it: {self.farewell}" if self.farewell else _reason(exc)
 
 
 def _reason(exc: Exception | None) -> str:
     if exc is None:
         return "the relay closed it"
     if isinstance(exc, asyncssh.ConnectionLost):
-        return "the relay stopped answering" if "not responding" in str(exc) else "the connection was lost"
+        return "the connection was lost"
     if isinstance(exc, asyncssh.DisconnectError):
         return f"the relay ended it: {printable(exc.reason)}"
     return f"the connection broke: {printable(str(exc) or type(exc).__name__)}"

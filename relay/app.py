@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import random
 import resource
-import signal
-import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from urllib.parse import urlsplit
@@ -20,10 +20,13 @@ from agent.wire.enrolment import Endpoint
 from agent.wire.logs import set_up
 from agent.wire.memory import keep_heap
 from agent.wire.systemd import Notifier
+from agent.wire.websocket import PATH as TUNNEL_PATH
 from relay.api.connection_tests import agents_of
 from relay.api.parts import Parts
 from relay.api.surface import build
 from relay.database import authorities, instances, uses
+from relay.database.cycles import Cycles
+from relay.database.deliveries import Deliveries
 from relay.database.directory import Directory
 from relay.database.engine import Database
 from relay.database.errors import DatabaseError, DatabaseUnavailable
@@ -36,24 +39,37 @@ from relay.gateway.front import Front
 from relay.gateway.gateway import DirectoryUnavailableError, Gateway
 from relay.gateway.hall import Hall
 from relay.gateway.routes import Routes
+from relay.leaving import until_told
+from relay.listening.caller import Trusted
+from relay.listening.entrance import Entrance
+from relay.listening.sockets import BACKLOG, HTTP, SSH, SSH_STOCK, PortError, Sockets, names_of, port_of
 from relay.prestashop.connection_test import ConnectionTest
+from relay.prestashop.shops import Shops
+from relay.prestashop.triggering import Triggering
 from relay.records import Caller, Change, Connection
 from relay.settings import Address, Settings
+from relay.tunnels import stock
 from relay.tunnels.admission import Admission
 from relay.tunnels.authority import Authority, Identity
+from relay.tunnels.door import Doorkeeper, address_of
 from relay.tunnels.registry import Registry
 from relay.tunnels.server import Acceptor, Listening, listen
+from relay.tunnels.tunnel import Tunnel
+from relay.tunnels.websocket import TicketsUnavailableError, TunnelDoor
+from relay.webhooks.delivering import Delivering
+from relay.webhooks.sending import Guard, Post
 
 log = structlog.get_logger()
 
 NODE = "local"
 CONNECTIONS = 10_000
 """HTTP connections at once."""
-BACKLOG = 4096
 GRACE_SECONDS = 30.0
 """For requests under way, when the relay is told to stop."""
 SEEN_SECONDS = 60.0
 """How often the database is told which instances are here, and which credentials were used."""
+RECALL_SECONDS = int(SEEN_SECONDS) + 120
+"""Agents that were here so lately are expected back when the relay starts: requests for them are held."""
 
 
 def serve(settings: Settings) -> int:
@@ -76,9 +92,7 @@ async def _serve(settings: Settings) -> int:
         await prepare(database, by=Actor("relay", "serve"))
         relay = Relay(settings, database, await _authority(database))
         await relay.start(stack)
-        await _told_to_stop()
-        Notifier().stopping("draining")
-        await relay.drain()
+        await until_told(relay.drain, relay.reload)
     log.info("stopped")
     return 0
 
@@ -101,45 +115,90 @@ class Relay:
         self._directory = _Remembered(database, clock=loop.time)
         self._registry = Registry(loop.time)
         self._admission = Admission(loop.time)
+        self._trusted = Trusted(settings.trusted_proxies)
+        self._entrance = Entrance(self._trusted, settings.certificate_files, loop.time, handshakes=CONNECTIONS)
         self._routes = Routes(self._registry, DirectRoute(own_names=frozenset({_host(settings.url())})))
         self._gateway = Gateway(self._directory, self._routes, loop.time)
-        self._http = _bind(settings.http)
-        self._ssh = _bind(settings.ssh)
-        self._server: asyncio.Server | None = None
-        self._acceptor: Acceptor | None = None
+        self._registry.on_retired = self._release
+        sockets = Sockets()
+        self._http = sockets.open(HTTP, settings.http)
+        self._ssh = sockets.open(SSH, settings.ssh)
+        self._ssh_stock = sockets.optional(SSH_STOCK, settings.ssh_stock)
+        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._errands: list[asyncio.Task[None]] = []
+        self._notifier = Notifier()
 
     async def start(self, stack: AsyncExitStack) -> None:
         await self._directory.start()
         self._directory.subscribe(self._act_on)
-        url = self._settings.url(_port(self._http))
+        self._registry.recall(await instances.agents_seen(self._database, self._database.now() - RECALL_SECONDS))
+        url = self._settings.url(port_of(self._http[0]))
         endpoint = self._endpoint()
-        self._asgi = Asgi(build(self._parts(url, endpoint)))
-        self._hall = Hall(self._gateway, self._start_app, connections=CONNECTIONS)
-        listening = Listening(self._registry, self._admission, self._revoked, lambda: self._directory.healthy)
-        self._acceptor = await listen(listening, self._authority, self._ssh)
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Front(self._hall), sock=self._http, backlog=BACKLOG)
-        for steps in (self._directory.watch(), self._keep_time(), self._tell_who_is_here()):
-            stack.push_async_callback(_cancelled, asyncio.create_task(steps))
+        parts = self._parts(url, endpoint)
+        self._asgi = Asgi(build(parts))
+        self._hall = Hall(self._gateway, self._start_app, connections=CONNECTIONS, knock=self._knock)
+        await self._listen()
+        for steps in (
+            self._directory.watch(),
+            self._keep_time(),
+            self._tell_who_is_here(),
+            self._registry.watch.run(),
+        ):
+            self._tasks.append(asyncio.create_task(steps))
+            stack.push_async_callback(_cancelled, self._tasks[-1])
+        for steps in self._errands_of(parts):
+            self._errands.append(asyncio.create_task(steps))
+            stack.push_async_callback(_cancelled, self._errands[-1])
         dial = str(Address(endpoint.host, endpoint.port))
-        log.info("relay ready", url=url, http=_name(self._http), ssh=_name(self._ssh), agents_dial=dial)
-        Notifier().ready(f"serving {url}")
+        log.info("relay ready", url=url, http=names_of(self._http), ssh=names_of(self._ssh), agents_dial=dial)
+        self._notifier.ready(f"serving {url}")
 
     async def drain(self) -> None:
-        """Take nothing new, let requests under way finish within the grace period, then part with the agents."""
-        if self._server:
-            self._server.close()
-        if self._acceptor:
-            self._acceptor.close()
+        """Take nothing new, let requests under way finish within the grace period, then part with the agents.
+
+        Whoever was accepted is served. A socket that systemd holds stays open: those who come wait for the successor.
+        """
+        self._notifier.stopping("draining")
         self._hall.drain()
+        for errand in self._errands:
+            errand.cancel()
+        for server in self._servers:
+            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._tunnel_door.close()
+        self._registry.drain(GRACE_SECONDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
+                await self._entrance.waiting.emptied()
                 await self._hall.emptied()
-        self._registry.cut(lambda _tunnel: True)
+        await self._note_who_is_here()
+        self._registry.cut(lambda _tunnel: True, "the relay is shutting down")
         await self._tell_what_was_used()
 
+    def reload(self) -> None:
+        """Read again what may change while the relay runs: the certificate."""
+        self._entrance.reload()
+
+    async def _listen(self) -> None:
+        listening = Listening(self._registry, self._admission, self._revoked, lambda: self._directory.healthy)
+        keeper = Doorkeeper(self._admission, self._entrance.plain)
+        for sock in self._ssh:
+            self._acceptors.append(await listen(listening, self._authority, sock, keeper))
+        self._tunnel_door = TunnelDoor(self._admission, self._directory.admits, self._acceptors[0].take)
+        name, find = self._settings.ssh_address().host, self._directory.stock_key
+        for sock in self._ssh_stock:
+            log.info("stock OpenSSH may dial", ssh_stock=names_of([sock]))
+            acceptor = await stock.listen(listening, self._authority, sock, keeper=keeper, find=find, name=name)
+            self._acceptors.append(acceptor)
+        loop, front = asyncio.get_running_loop(), self._entrance.secured(lambda: Front(self._hall))
+        for sock in self._http:
+            self._servers.append(await loop.create_server(front, sock=sock, backlog=BACKLOG))
+
     def _endpoint(self) -> Endpoint:
-        address = self._settings.ssh_address(_port(self._ssh))
+        address = self._settings.ssh_address(port_of(self._ssh[0]))
         return Endpoint(transport="tcp", node=NODE, host=address.host, port=address.port)
 
     def _parts(self, url: str, endpoint: Endpoint) -> Parts:
@@ -149,25 +208,42 @@ class Relay:
             registry=self._registry,
             authority=self._authority,
             connection_test=ConnectionTest(self._gateway, self._routes, self._registry, agents_of(self._database)),
+            shops=Shops(self._gateway, time.monotonic),
             public_url=url,
-            endpoints=[endpoint],
+            endpoints=[endpoint, _websocket(url)],
             ready=self._ready,
             version=version("postern"),
             clock=time.time,
             node=NODE,
             used=self._gateway.used,
+            admission=self._admission,
+            guard=Guard(frozenset({_host(url)})),
         )
 
+    def _errands_of(self, parts: Parts) -> tuple[Coroutine[None, None, None], ...]:
+        """What the relay does of itself: looks for changes in stores, and takes events to their receivers."""
+        cycles, deliveries = Cycles(self._database), Deliveries(self._database)
+        find, dice = self._directory.connection, random.SystemRandom().random
+        triggering = Triggering(cycles, parts.shops, find, clock=time.time, chance=dice)
+        delivering = Delivering(deliveries, Post(parts.guard, time.time), clock=time.time, chance=dice)
+        return triggering.run(), delivering.run()
+
     async def _ready(self) -> Mapping[str, str]:
-        listening = self._server is not None and self._server.is_serving()
+        listening = any(server.is_serving() for server in self._servers)
+        ssh = any(acceptor.serving for acceptor in self._acceptors)
         return {
             "database": "ok" if self._directory.healthy else "the database does not answer",
-            "ssh": "ok" if self._acceptor and self._acceptor.serving else "the SSH listener is closed",
+            "ssh": "ok" if ssh else "the SSH listener is closed",
             "http": "ok" if listening and not self._hall.draining else "the relay is shutting down",
         }
 
+    def _knock(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
+        remote = self._trusted.caller(address_of(transport), head)
+        self._tunnel_door.knock(transport, remote, head, rest)
+
     def _start_app(self, front: Front, transport: asyncio.Transport, head: bytes) -> AsgiRequest:
-        return self._asgi.start(transport, head, lambda persistent: front.finish(persistent=persistent))
+        remote = self._trusted.caller(address_of(transport), head)
+        return self._asgi.start(transport, remote, head, lambda persistent: front.finish(persistent=persistent))
 
     def _revoked(self, identity: Identity) -> bool:
         return self._directory.revocations.is_revoked(identity.agent, identity.instance, identity.token)
@@ -178,23 +254,40 @@ class Relay:
             if change.kind == "connection":
                 self._gateway.forget(change.subject)
             if change.revoked:
-                cut = self._registry.cut(lambda tunnel, gone=change.subject: gone in _names(tunnel.identity))  # type: ignore[misc]  # bound now, not when called
+                names = functools.partial(_is_named, change.subject)
+                cut = self._registry.cut(names, f"{change.kind.replace('_', ' ')} revoked", for_good=True)
+                if change.kind == "agent":
+                    self._registry.forget(change.subject)
                 if cut:
                     log.info("tunnels cut", subject=change.subject, kind=change.kind, tunnels=cut)
+        if any(change.kind in {"connection", "api_token", "account"} for change in changes):
+            self._gateway.judge_again()
 
     async def _keep_time(self) -> None:
+        """What has a deadline is looked at here; so systemd hears that the relay lives from here, if all timers do."""
         while True:
             await asyncio.sleep(1)
             self._hall.sweep()
             self._gateway.sweep()
+            self._entrance.sweep()
+            if self._notifier.watchdog_seconds and not any(task.done() for task in self._tasks):
+                self._notifier.alive()
 
     async def _tell_who_is_here(self) -> None:
         while True:
             await asyncio.sleep(SEEN_SECONDS)
-            here = {tunnel.identity.instance: self._database.now() for tunnel in self._registry}
-            with contextlib.suppress(DatabaseError):
-                await instances.seen(self._database, here)
+            await self._note_who_is_here()
             await self._tell_what_was_used()
+
+    async def _note_who_is_here(self) -> None:
+        here = {tunnel.identity.instance: self._database.now() for tunnel in self._registry}
+        with contextlib.suppress(DatabaseError):
+            await instances.seen(self._database, here)
+
+    def _release(self, tunnel: Tunnel) -> None:
+        """No line is used again that leads through a tunnel which is to end."""
+        for connection in tunnel.users or ():
+            self._gateway.forget(connection)
 
     async def _tell_what_was_used(self) -> None:
         used = frozenset(self._gateway.used)
@@ -220,48 +313,36 @@ class _Remembered(Directory):
         except DatabaseUnavailable:
             raise DirectoryUnavailableError from None
 
+    async def admits(self, sha256: str) -> bool:
+        """Whether the digest is of a good tunnel ticket."""
+        try:
+            return await self.ticket(sha256) is not None
+        except DatabaseUnavailable:
+            raise TicketsUnavailableError from None
 
-class PortError(Exception):
-    """An address cannot be listened on."""
-
-
-def _bind(address: Address) -> socket.socket:
-    """A bound socket, not listening yet."""
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(target)
-    except OSError as error:
-        raise PortError(f"cannot listen on {address}: {error.strerror}") from None
-    sock.setblocking(False)
-    return sock
+    async def stock_key(self, agent: str, digest: str) -> str | None:
+        """The id of the key that may log in as the agent; nobody logs in while that cannot be looked up."""
+        try:
+            key = await self.agent_key(agent, digest)
+        except DatabaseUnavailable:
+            return None
+        return key.id if key else None
 
 
-def _port(sock: socket.socket) -> int:
-    return int(sock.getsockname()[1])
-
-
-def _name(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return str(Address(host, port))
+def _websocket(url: str) -> Endpoint:
+    """Where agents find the tunnel's WebSocket: on the relay's own address."""
+    parts, scheme = urlsplit(url), "wss" if url.startswith("https://") else "ws"
+    port = parts.port or (443 if scheme == "wss" else 80)
+    there = url.replace(parts.scheme, scheme, 1) + TUNNEL_PATH
+    return Endpoint(transport="websocket", node=NODE, host=parts.hostname or "", port=port, url=there)
 
 
 def _host(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def _names(identity: Identity) -> tuple[str, str, str]:
-    return identity.agent, identity.instance, identity.token
-
-
-async def _told_to_stop() -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+def _is_named(subject: str, tunnel: Tunnel) -> bool:
+    return subject in {tunnel.identity.agent, tunnel.identity.instance, tunnel.identity.token}
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -96,11 +96,29 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentKey:
+    """A public key (id `agk_…`) that may log in as the agent."""
+
+    id: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What lets an instance open a WebSocket, until `expires_at` (unix seconds); `token` is the agent token's id."""
+
+    agent: str
+    instance: str
+    token: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A row of `changes`: something that running nodes act on. `seq` grows; `subject` is an id."""
 
     seq: int
-    kind: Literal["connection", "api_token", "agent", "agent_token", "instance", "account", "authority"]
+    kind: Literal["connection", "api_token", "agent", "agent_token", "agent_key", "instance", "account", "authority"]
     subject: str
     revoked: bool
     """Whether live use of the subject must end now, not only be looked up afresh."""

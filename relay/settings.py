@@ -24,6 +24,8 @@ from relay.database.secrets import KeyFile
 PREFIX = "POSTERN_RELAY_"
 MASTER_KEYS = "master.keys"
 """Name of the file in STATE_DIR/keys/, and of the systemd credential (`LoadCredential=master.keys:…`)."""
+CERTIFICATE, PRIVATE_KEY = "tls.cert", "tls.key"
+"""Names of the systemd credentials for TLS."""
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})\Z")
 
 
@@ -81,10 +83,21 @@ class Settings(BaseSettings):
     )
     http: Annotated[Listen, Field(description="host:port of the HTTP listener")] = Address("127.0.0.1", 8080)
     ssh: Annotated[Listen, Field(description="host:port of the SSH listener for agents")] = Address("0.0.0.0", 2222)  # noqa: S104 - agents come from anywhere
+    ssh_stock: Annotated[Listen | None, Field(description="host:port of the SSH listener for stock OpenSSH")] = None
     metrics_http: Annotated[Listen | None, Field(description="host:port of /metrics without a token")] = None
     public_url: Annotated[PublicUrl | None, Field(description="what connectors and agents call the relay")] = None
     public_ssh: Annotated[Listen | None, Field(description="host:port that agents are told to dial")] = None
-    trusted_proxies: Annotated[Networks, Field(description="networks of reverse proxies, separated by commas")] = ()
+    tls_cert_file: Annotated[Path | None, Field(description="PEM: certificate chain; HTTP then speaks TLS")] = None
+    tls_key_file: Annotated[Path | None, Field(description="PEM: the certificate's private key, without password")] = (
+        None
+    )
+    trusted_proxies: Annotated[
+        Networks,
+        Field(
+            description="networks, separated by commas, of proxies that are believed: PROXY protocol on any listener, "
+            "X-Forwarded-For or Forwarded on HTTP"
+        ),
+    ] = ()
     database_url: Annotated[SecretStr | None, Field(description="sqlite:////path or postgresql://user@host/db")] = None
     master_key_file: Annotated[Path | None, Field(description="the master keys, if not in STATE_DIR/keys")] = None
 
@@ -96,11 +109,18 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _need_both_of_the_pair(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE must be given together")
+        return self
+
     def url(self, http_port: int | None = None) -> str:
         """The relay's address: PUBLIC_URL, else where it listens, at the port that was bound for port 0."""
         if self.public_url is not None:
             return self.public_url
-        return relay_url(f"http://{Address(self.http.host, http_port or self.http.port)}")
+        scheme = "https" if self.certificate_files else "http"
+        return relay_url(f"{scheme}://{Address(self.http.host, http_port or self.http.port)}")
 
     def ssh_address(self, ssh_port: int | None = None) -> Address:
         """What agents are told to dial: PUBLIC_SSH, else the host of `url` with the port of SSH, or the bound one."""
@@ -108,15 +128,27 @@ class Settings(BaseSettings):
             return self.public_ssh
         return Address(urlsplit(self.url()).hostname or self.http.host, ssh_port or self.ssh.port)
 
+    def stock_address(self) -> Address | None:
+        """What stock clients dial: the host of `ssh_address` with the port of SSH_STOCK; None: there is no listener."""
+        return self.ssh_stock and Address(self.ssh_address().host, self.ssh_stock.port)
+
     @property
     def key_file(self) -> KeyFile:
         """MASTER_KEY_FILE, else systemd's credential, else the relay's own file."""
         if self.master_key_file is not None:
             return KeyFile(self.master_key_file, credential=True)
-        credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), MASTER_KEYS)
-        if credential.exists():
+        credential = _credential(MASTER_KEYS)
+        if credential:
             return KeyFile(credential, credential=True)
         return KeyFile(self.state_dir / "keys" / MASTER_KEYS)
+
+    @property
+    def certificate_files(self) -> tuple[Path, Path] | None:
+        """Chain and key: TLS_CERT_FILE and TLS_KEY_FILE, else systemd's credentials; None: TLS is somebody else's."""
+        if self.tls_cert_file and self.tls_key_file:
+            return self.tls_cert_file, self.tls_key_file
+        chain, key = _credential(CERTIFICATE), _credential(PRIVATE_KEY)
+        return (chain, key) if chain and key else None
 
     @property
     def database_place(self) -> Path | None:
@@ -133,6 +165,12 @@ class Settings(BaseSettings):
         if self.database_url is None:
             return self.state_dir.absolute() / "relay.db"
         return self.database_url.get_secret_value()
+
+
+def _credential(name: str) -> Path | None:
+    """What systemd brought under this name."""
+    path = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), name)
+    return path if path.exists() else None
 
 
 def load(config: Path | None, flags: Mapping[str, Any]) -> Settings:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("api", "console", "prestashop", "gateway", "tunnels")
+ROOMS = ("api", "console", "prestashop", "webhooks", "gateway", "tunnels")
 """Inside relay, an arrow may only lead from a room to one further right; `database` and `cluster` are leaves."""
 LEAVES = ("database", "cluster")
 LINES_PER_MODULE = 400
@@ -74,7 +74,7 @@ def test_leaves_import_no_room(leaf: str) -> None:
     assert offenders(f"relay/{leaf}", tuple(f"relay.{room}" for room in ROOMS)) == []
 
 
-@pytest.mark.parametrize("room", ["gateway", "tunnels", "prestashop"])
+@pytest.mark.parametrize("room", ["gateway", "tunnels", "prestashop", "webhooks"])
 def test_the_hot_path_knows_no_database(room: str) -> None:
     """gateway, tunnels and prestashop reach data through Protocols only."""
     assert offenders(f"relay/{room}", ("relay.database", "relay.cluster")) == []

@@ -95,12 +95,20 @@ class Dialled:
     `start` gets the protocol and returns its transport: `loop.create_connection` over a socket, or a WebSocket's pump.
     """
 
-    def __init__(self, start: Callable[[Carrier], Any]) -> None:
+    def __init__(self, start: Callable[[Carrier], Any], abandon: Callable[[], object] | None = None) -> None:
         self._start = start
+        self._abandon = abandon
+        self._begun = False
+
+    def abandon(self) -> None:
+        """Close what was dialled, unless an SSH connection was begun on it: that one has to be closed itself."""
+        if self._abandon and not self._begun:
+            self._abandon()
 
     async def create_connection(
         self, factory: Callable[[], asyncssh.SSHClientConnection], _host: str, _port: int
     ) -> tuple[Any, asyncssh.SSHClientConnection]:
         carrier = Carrier(factory())
+        self._begun = True
         transport = await self._start(carrier)
         return transport, carrier.ssh  # type: ignore[return-value]  # the client's, as made above

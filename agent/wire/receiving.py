@@ -7,7 +7,6 @@ reads that same packet itself, with all its checks.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from asyncssh.constants import MSG_CHANNEL_DATA
@@ -15,8 +14,6 @@ from asyncssh.encryption import GCMEncryption
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-KEEPALIVE_RESET_SECONDS = 0.5
-"""How often what arrives puts off the next keepalive: a timer for each arrival would cost more than its packet."""
 _TAG_BYTES = 16
 _DATA_OFFSET = 10
 """Before the data of a CHANNEL_DATA packet: padding length, type, channel, length (RFC 4253 §6, RFC 4254 §5.2)."""
@@ -30,17 +27,12 @@ class LeanReceiving:
         self._theirs = ssh._recv_data
         self._cipher: Any = None
         self._aead = AESGCM(bytes(16))
-        self._keepalive_due = 0.0
 
     def __call__(self) -> None:
         ssh = self._ssh
         if not self._lean():
             self._theirs()
             return
-        now = time.monotonic()
-        if now >= self._keepalive_due:
-            self._keepalive_due = now + KEEPALIVE_RESET_SECONDS
-            ssh._reset_keepalive_timer()
         buffer, position = ssh._inpbuf, 0
         while self._lean() and ssh._transport is not None:
             end = position + 4 + int.from_bytes(buffer[position : position + 4], "big") + _TAG_BYTES

@@ -74,7 +74,8 @@ class JoinedWrites:
             data = b"".join(self._parts)
             self._parts.clear()
             self._size = 0
-            self._below.write(data)
+            if not self.is_closing():  # uvloop raises where the peer reset the connection within this turn
+                self._below.write(data)
 
 
 class LeanSending:

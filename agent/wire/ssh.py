@@ -18,6 +18,10 @@ stands first; MACs are advertised though AEAD ciphers bring their own."""
 
 KEEPALIVE: dict[str, Any] = {"keepalive_interval": KEEPALIVE_SECONDS, "keepalive_count_max": KEEPALIVE_UNANSWERED}
 
+FIRST_VERSION, SECOND_VERSION = "postern", "postern second"
+"""How an agent names itself before anything else (RFC 4253 §4.2): `second` where another tunnel of its stands already,
+so that a relay to which many come back lets the first ones in before."""
+
 CLIENT: dict[str, Any] = (
     ALGORITHMS
     | KEEPALIVE
@@ -25,7 +29,7 @@ CLIENT: dict[str, Any] = (
         "server_host_key_algs": ["ssh-ed25519-cert-v01@openssh.com"],
         "config": None,
         "agent_path": None,
-        "client_version": "postern",
+        "client_version": FIRST_VERSION,
     }
 )
 """Nothing of a human's own SSH set-up is inherited."""

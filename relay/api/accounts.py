@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from relay.api.answers import nothing
 from relay.api.authentication import OperateCaller, account_router
@@ -14,11 +14,10 @@ from relay.api.lists import Listing, PartWanted
 from relay.api.openapi import CREATED, SHOWN, refusals
 from relay.api.parts import Serving
 from relay.api.preconditions import IfMatch, etag, matching
-from relay.api.shapes import Form, Name, Time
+from relay.api.shapes import Form, Name, Shown, Time
 from relay.database import accounts
 from relay.database.errors import NotFound
 from relay.database.names import is_id
-from relay.database.records import AccountRecord
 
 router = account_router("/v1/accounts", "accounts")
 
@@ -27,21 +26,17 @@ class AccountForm(Form):
     name: Name
 
 
-class Account(BaseModel):
+class Account(Shown):
     id: Annotated[str, Field(examples=["acc_b7c6d5e4f3g2h7i6"])]
     name: Name
     created_at: Time
-
-    @classmethod
-    def of(cls, record: AccountRecord) -> Self:
-        return cls(id=record.id, name=record.name, created_at=record.created_at)
 
 
 @router.get("", summary="List accounts")
 async def list_accounts(parts: Serving, _asking: OperateCaller, part: PartWanted) -> Listing[Account]:
     """By name."""
     page = await accounts.page(parts.database, cursor=part.cursor, limit=part.limit)
-    return Listing(items=[Account.of(record) for record in page.items], next=page.next)
+    return Listing.of(page, Account.of)
 
 
 @router.post(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field
 
 from relay.api.answers import ShownOnce
 from relay.api.live import AgentState, LiveAgent, stores_of
-from relay.api.shapes import Form, Name, OwnerNamed, Patch, Time, absent
+from relay.api.shapes import Form, Name, OwnerNamed, Patch, Shown, Time, absent
 from relay.database.agents import PLACES_MOST
-from relay.database.records import AgentTokenRecord, InstanceRecord, NewAgent, NewAgentToken
+from relay.database.records import InstanceRecord, NewAgent, NewAgentToken
 from relay.tunnels.tunnel import Tunnel as Standing
 
 Places = Annotated[int, Field(ge=1, le=PLACES_MOST, description="Instances that may be enrolled at once.")]
@@ -38,8 +38,15 @@ class Tunnel(BaseModel):
 
     instance: Annotated[str, Field(examples=["ins_q3w5e7r2t4y6u2i3"])]
     remote: Annotated[str, Field(description="The address that it came from.", examples=["203.0.113.7"])]
+    transport: Literal["tcp", "websocket"]
+    slot: Annotated[
+        int | None, Field(description="Which of the instance's tunnels it is; null: it has not said so yet.")
+    ]
     since: Time
-    generation: Annotated[int, Field(description="Grows; a later one of the same instance replaces it.")]
+    generation: Annotated[int, Field(description="Grows; a later one of the same instance and slot replaces it.")]
+    round_trip_ms: Annotated[
+        float | None, Field(description="How soon the agent answers, smoothed; null: not measured yet.")
+    ]
     channels: Annotated[int, Field(description="TCP connections to stores, open or being opened.")]
     stores: Annotated[list[str], Field(description="What it publishes.", examples=[["shop.lan:80"]])]
 
@@ -48,8 +55,11 @@ class Tunnel(BaseModel):
         return cls(
             instance=tunnel.identity.instance,
             remote=tunnel.remote,
+            transport=tunnel.transport,
+            slot=tunnel.slot,
             since=int(tunnel.since),
             generation=tunnel.generation,
+            round_trip_ms=None if tunnel.round_trip is None else round(tunnel.round_trip * 1000, 1),
             channels=tunnel.channels,
             stores=stores_of(tunnel),
         )
@@ -65,12 +75,16 @@ class Instance(BaseModel):
     version: Annotated[str, Field(examples=["0.1.0"])]
     stores: Annotated[list[str], Field(description="As it said when it enrolled.", examples=[["http://shop.lan"]])]
     online: bool
+    clone_suspected: Annotated[
+        bool, Field(description="Another process with the same key has tried again and again to take its place.")
+    ]
     enrolled_at: Time
     last_seen_at: Time
     revoked_at: Time | None
 
     @classmethod
     def of(cls, record: InstanceRecord, tunnels: Iterable[Standing]) -> Self:
+        here = [tunnel for tunnel in tunnels if tunnel.identity.instance == record.id and not tunnel.lost]
         return cls(
             id=record.id,
             agent=record.agent,
@@ -78,7 +92,8 @@ class Instance(BaseModel):
             host_name=record.host_name,
             version=record.version,
             stores=list(record.stores),
-            online=any(tunnel.identity.instance == record.id and not tunnel.lost for tunnel in tunnels),
+            online=bool(here),
+            clone_suspected=any(tunnel.disputed for tunnel in here),
             enrolled_at=record.enrolled_at,
             last_seen_at=record.last_seen_at,
             revoked_at=record.revoked_at,
@@ -129,7 +144,7 @@ class AgentCreated(Agent):
         return cls(**dict(Agent.of(agent)), token=new.text, token_id=new.token.id)
 
 
-class AgentToken(BaseModel):
+class AgentToken(Shown):
     """An access token, without its text: the relay keeps only the public half."""
 
     id: Annotated[str, Field(examples=["atk_a2b3c4d5e6f7g2h3"])]
@@ -137,16 +152,6 @@ class AgentToken(BaseModel):
     created_at: Time
     expires_at: Time | None
     revoked_at: Time | None
-
-    @classmethod
-    def of(cls, record: AgentTokenRecord) -> Self:
-        return cls(
-            id=record.id,
-            agent=record.agent,
-            created_at=record.created_at,
-            expires_at=record.expires_at,
-            revoked_at=record.revoked_at,
-        )
 
 
 class AgentTokenCreated(AgentToken):

@@ -33,6 +33,8 @@ from relay.database.records import Accounts, AgentRecord
 
 OPTIONS_MOST = 2 * LIMIT_MOST
 """Entries of a drop-down list; whoever has more agents looks for one by its name."""
+OPTIONS_PARTS = 40
+"""Parts of the list that are looked through for them: 20,000 agents."""
 
 router = account_router("/v1/agents", "agents")
 
@@ -137,7 +139,7 @@ async def delete_agent(parts: Serving, asking: ManageCaller, agent: str, if_matc
 async def list_agent_tokens(parts: Serving, asking: StatusCaller, agent: str, part: PartWanted) -> Listing[AgentToken]:
     """Revoked ones included, oldest first."""
     page = await agent_tokens.page(parts.database, asking.sees, agent, cursor=part.cursor, limit=part.limit)
-    return Listing(items=[AgentToken.of(record) for record in page.items], next=page.next)
+    return Listing.of(page, AgentToken.of)
 
 
 @router.post(
@@ -168,7 +170,7 @@ async def list_instances(parts: Serving, asking: StatusCaller, agent: str, part:
     record = await _find(parts, asking, agent)
     page = await instances.page(parts.database, record.account, record.id, cursor=part.cursor, limit=part.limit)
     tunnels = parts.registry.of(record.id)
-    return Listing(items=[Instance.of(instance, tunnels) for instance in page.items], next=page.next)
+    return Listing.of(page, lambda instance: Instance.of(instance, tunnels))
 
 
 @router.post(
@@ -209,13 +211,15 @@ async def _now(parts: Parts, asking: Asking, record: AgentRecord) -> LiveAgent:
 
 
 async def _options(parts: Parts, accounts: Accounts, state: AgentState | None) -> list[Option]:
-    records: list[AgentRecord] = []
+    """Of all parts of the list those that fit, until there are enough."""
+    options: list[Option] = []
     cursor: str | None = None
-    while len(records) < OPTIONS_MOST:
+    for _ in range(OPTIONS_PARTS):
         page = await agents.page(parts.database, accounts, cursor=cursor, limit=LIMIT_MOST)
-        records.extend(page.items)
+        found = await look(parts, accounts, page.items)
+        fit = (agent.record for agent in found if state in {None, agent.state})
+        options += [Option(value=record.id, label=record.name) for record in fit]
         cursor = page.next
-        if cursor is None:
+        if cursor is None or len(options) >= OPTIONS_MOST:
             break
-    found = await look(parts, accounts, records)
-    return [Option(value=agent.record.id, label=agent.record.name) for agent in found if state in {None, agent.state}]
+    return options[:OPTIONS_MOST]

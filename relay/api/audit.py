@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from relay.api.authentication import AccountNamed, ManageCaller, account_router, narrowed
 from relay.api.lists import Listing, PartWanted
 from relay.api.openapi import refusals
 from relay.api.parts import Serving
-from relay.api.shapes import Time
+from relay.api.shapes import Shown, Time
 from relay.database import audit
-from relay.database.records import AuditRecord
 
 router = account_router("/v1/audit", "status")
 
 
-class AuditEvent(BaseModel):
+class AuditEvent(Shown):
     seq: Annotated[int, Field(description="Grows with time, with gaps.")]
     at: Time
     account: str | None
@@ -27,19 +26,6 @@ class AuditEvent(BaseModel):
     action: Annotated[str, Field(examples=["agent.create"])]
     subject: Annotated[str, Field(description="The id of what was changed.")]
     details: dict[str, Any]
-
-    @classmethod
-    def of(cls, record: AuditRecord) -> Self:
-        return cls(
-            seq=record.seq,
-            at=record.at,
-            account=record.account,
-            actor=record.actor,
-            source=record.source,
-            action=record.action,
-            subject=record.subject,
-            details=record.details,
-        )
 
 
 @router.get("", summary="List what was changed, newest first", responses=refusals("not_found"))
@@ -50,6 +36,7 @@ async def list_audit_events(
     account: AccountNamed = None,
     subject: Annotated[str | None, Query(description="Only of this id.", max_length=80)] = None,
 ) -> Listing[AuditEvent]:
+    """An event is kept for 400 days; of each account, the newest 100,000."""
     accounts = narrowed(asking, account)
     page = await audit.page(parts.database, accounts, subject=subject, cursor=part.cursor, limit=part.limit)
-    return Listing(items=[AuditEvent.of(record) for record in page.items], next=page.next)
+    return Listing.of(page, AuditEvent.of)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field, SecretStr
 
 from relay.api.answers import ShownOnce
-from relay.api.shapes import Form, LastUse, Name, OwnerNamed, Patch, Time, absent
+from relay.api.shapes import Form, LastUse, Name, OwnerNamed, Patch, Shown, Time, absent
 from relay.database.connection_form import (
     ANSWER_TIMEOUT,
     ANSWER_TIMEOUT_MOST,
@@ -18,7 +18,7 @@ from relay.database.connection_form import (
     ConnectionForm,
     ConnectionPatch,
 )
-from relay.database.records import AccessKeyRecord, ConnectionRecord, NewAccessKey, NewConnection
+from relay.database.records import ConnectionRecord, NewAccessKey, NewConnection
 from relay.records import KeyPlace, Mode, Trust
 
 AgentChosen = Annotated[
@@ -121,16 +121,12 @@ class ConnectionChange(Patch):
         return ConnectionPatch(**given)
 
 
-class AccessKey(BaseModel):
+class AccessKey(Shown):
     """An access key that is valid, without its text."""
 
     id: Annotated[str, Field(examples=["key_m2n3p4q5r6s7t2u3"])]
     created_at: Time
     last_used_at: LastUse
-
-    @classmethod
-    def of(cls, record: AccessKeyRecord) -> Self:
-        return cls(id=record.id, created_at=record.created_at, last_used_at=record.last_used_at)
 
 
 class AccessKeyCreated(AccessKey):

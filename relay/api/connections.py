@@ -35,7 +35,7 @@ async def list_connections(
     """By name. The stores' keys are not among what is shown, here or anywhere."""
     accounts = narrowed(asking, account)
     page = await connections.page(parts.database, accounts, cursor=part.cursor, limit=part.limit)
-    return Listing(items=[Connection.of(record, parts.public_url) for record in page.items], next=page.next)
+    return Listing.of(page, lambda record: Connection.of(record, parts.public_url))
 
 
 @router.post(

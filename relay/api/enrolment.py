@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import secrets
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
-from pydantic import SecretStr
 
 from agent.wire.enrolment import (
     INSTANCE_SIGNATURE,
@@ -34,7 +33,6 @@ from relay.api.shares import ShareExceededError
 from relay.database.enrolments import Enrolled, EnrolmentAttempt, enrol
 from relay.tunnels.authority import HOST_PRINCIPAL, Identity
 
-TICKET_BYTES = 32
 RENEW_AT = 0.5
 """At which part of a certificate's life it is renewed: two tries a day, and hours of grace for an outage."""
 
@@ -82,10 +80,11 @@ async def enrol_instance(
         token_signature=token_signature,
     )
     try:
-        with parts.enrolments.one(source_of(request)):
+        with _share_of(parts, source_of(request)):
             enrolled = await _enrol(parts, request, attempt)
     except ShareExceededError:
-        raise ProblemError(EnrolmentRefusal.RELAY_OVERLOADED.value, "too many enrolments are under way") from None
+        raise _overloaded(None) from None
+    parts.admission.welcome(source_of(request))
     parts.directory.wake()
     return Answer(_revealed(_answer(parts, attempt, enrolled)))
 
@@ -98,13 +97,35 @@ async def _enrol(parts: Parts, request: Request, attempt: EnrolmentAttempt) -> E
         also_known_as=_addresses(request),
         is_online=_online(parts),
         source=source_of(request),
+        admit=functools.partial(_admit, parts),
     )
+
+
+def _share_of(parts: Parts, source: str) -> AbstractContextManager[None]:
+    shares = parts.known_enrolments if parts.admission.knows(source) else parts.enrolments
+    return shares.one(source)
+
+
+@contextmanager
+def _admit(parts: Parts, account: str) -> Iterator[None]:
+    """A place of the account's share, at the relay's pace. Raises ProblemError, ShareExceededError."""
+    with parts.proved_enrolments.one(account):
+        if seconds := parts.enrolment_pace.come():
+            raise _overloaded(seconds)
+        yield
+
+
+def _overloaded(seconds: int | None) -> ProblemError:
+    """`seconds`: when to come back, if that is known better than for everybody."""
+    headers = {"Retry-After": str(seconds)} if seconds else None
+    code = EnrolmentRefusal.RELAY_OVERLOADED.value
+    return ProblemError(code, "too many agents enrol at the same time", headers=headers)
 
 
 def _online(parts: Parts) -> Callable[[str], bool]:
     """Whether an instance has a tunnel; the node's tunnels are gone through once, and only if that is asked."""
 
-    @cache
+    @functools.cache
     def here() -> frozenset[str]:
         return frozenset(tunnel.identity.instance for tunnel in parts.registry if not tunnel.lost)
 
@@ -131,7 +152,7 @@ def _answer(parts: Parts, attempt: EnrolmentAttempt, enrolled: Enrolled) -> Enro
         host_principal=HOST_PRINCIPAL,
         endpoints=parts.endpoints,
         tunnels=parts.tunnels,
-        ticket=SecretStr(secrets.token_urlsafe(TICKET_BYTES)),
+        ticket=enrolled.ticket.text,
         server_time=now,
     )
 

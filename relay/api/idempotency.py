@@ -30,8 +30,8 @@ async def _keyed(
         str | None,
         Header(
             alias="Idempotency-Key",
-            description="Chosen by the caller, new for each creation (a UUID, say). For an hour the same request with "
-            f"the same key does nothing and is answered as the first was, with `{REPLAYED}: true`.",
+            description="Chosen by the caller, new for each creation or change (a UUID, say). For an hour at least the "
+            f"same request with the same key does nothing and is answered as the first was, with `{REPLAYED}: true`.",
             examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
         ),
     ] = None,
@@ -67,4 +67,4 @@ async def keep(request: Request, response: Response) -> None:
 def replay(answer: bytes) -> Response:
     """The answer that was kept."""
     kept = json.loads(answer)
-    return Answer(kept["body"], 201, {**kept["headers"], REPLAYED: "true"})
+    return Answer(kept["body"], kept.get("status", 201), {**kept["headers"], REPLAYED: "true"})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, Field
 
 from relay.database.paging import CURSOR_CHARACTERS, LIMIT, LIMIT_MOST
+from relay.database.records import Page
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -17,6 +20,11 @@ class Listing(BaseModel, Generic[T]):
 
     items: list[T]
     next: Annotated[str | None, Field(examples=[None])] = None
+
+    @classmethod
+    def of(cls, page: Page[R], shown: Callable[[R], T]) -> Listing[T]:
+        """The part of the list that the page is, each of its records as it is shown."""
+        return Listing(items=[shown(record) for record in page.items], next=page.next)
 
 
 class Part(BaseModel):

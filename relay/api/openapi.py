@@ -8,7 +8,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from relay.api.problems import KINDS, Kind, Problem
+from relay.api.kinds import Kind
+from relay.api.problems import KINDS, Problem
 
 MEDIA_TYPE = "application/problem+json"
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
@@ -19,6 +20,8 @@ SHOWN: dict[int | str, dict[str, Any]] = {200: {"headers": _ETAG}}
 """For `responses` of what shows one record."""
 CREATED: dict[int | str, dict[str, Any]] = {201: {"headers": {**_ETAG, **_LOCATION}}}
 """For `responses` of what makes one."""
+_EXAMPLES = 5
+"""Shown of one answer; all codes are in its description, and /docs explains each."""
 _ALWAYS = ("relay_fault",)
 _OF_ACCOUNTS = ("unauthenticated", "forbidden", "account_busy", "database_unavailable")
 _WITH_BODY = ("malformed", "body_too_large", "not_json", "invalid")
@@ -75,13 +78,14 @@ def _common(operation: dict[str, Any]) -> Iterable[str]:
 
 
 def _response(kinds: list[Kind]) -> dict[str, Any]:
+    shown = kinds[:_EXAMPLES]
     return {
         "description": "; ".join(f"{kind.title} (`{kind.code}`)" for kind in kinds),
         "headers": _headers(kinds),
         "content": {
             MEDIA_TYPE: {
                 "schema": _REFERENCE,
-                "examples": {kind.code: {"value": _example(kind)} for kind in kinds},
+                "examples": {kind.code: {"value": _example(kind)} for kind in shown},
             }
         },
     }

@@ -10,12 +10,16 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from agent.wire.enrolment import Endpoint
+from relay.api.pace import Pace
 from relay.api.shares import Shares
 from relay.database.directory import Directory
 from relay.database.engine import Database
 from relay.prestashop.connection_test import ConnectionTest
+from relay.prestashop.shops import Shops
+from relay.tunnels.admission import Admission
 from relay.tunnels.authority import Authority
 from relay.tunnels.registry import Registry
+from relay.webhooks.sending import Guard
 
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]
 """Answers what must work before the relay is ready, by name: `ok`, or a sentence that says what is wrong."""
@@ -30,15 +34,18 @@ class Parts:
     registry: Registry
     authority: Authority
     connection_test: ConnectionTest
+    shops: Shops
     public_url: str
     endpoints: list[Endpoint]
     ready: Readiness
     version: str
     clock: Callable[[], float]
+    guard: Guard = field(default_factory=Guard)
+    """Which endpoints triggers may send to."""
     started_at: float = field(default_factory=time.time)
     """When this node began, unix seconds."""
     node: str = "local"
-    tunnels: int = 1
+    tunnels: int = 2
     """How many tunnels an instance is told to keep."""
     used: set[str] = field(default_factory=set)
     """Digests of the credentials that were accepted, until somebody writes them down and clears the set."""
@@ -46,10 +53,20 @@ class Parts:
     """Requests under way by account: each may hold a body of 1 MiB and waits for the database."""
     enrolments: Shares = field(default_factory=lambda: Shares(in_all=64, each=8))
     """Enrolments under way by source address; whoever sends one has proved nothing yet."""
+    known_enrolments: Shares = field(default_factory=lambda: Shares(in_all=64, each=16))
+    """The same for sources that agents came from lately: strangers cannot crowd them out."""
+    proved_enrolments: Shares = field(default_factory=lambda: Shares(in_all=64, each=16))
+    """By account, of those whose signatures were good: they wait for the database's one writer."""
+    enrolment_pace: Pace = field(default_factory=lambda: Pace(time.monotonic, a_second=50, at_once=100))
+    """Of these as well: some 10 ms of CPU each, so that a fleet that comes at once leaves half of the core."""
+    admission: Admission = field(default_factory=lambda: Admission(time.monotonic))
+    """Of the SSH listeners: it hears who has enrolled."""
     tests: Shares = field(default_factory=lambda: Shares(in_all=32, each=4))
     """Connection tests under way by account: each may keep a store busy for a minute."""
     tested: Shares = field(default_factory=lambda: Shares(in_all=32, each=1))
     """The same by connection."""
+    streams: Shares = field(default_factory=lambda: Shares(in_all=128, each=8))
+    """Lists being streamed by account: each holds a few pages, and may go on for hours."""
 
 
 def parts_of(request: Request) -> Parts:

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 from fastapi import Header
 
 from relay.api.problems import ProblemError
-from relay.database.records import AccountRecord, AgentRecord, ApiTokenRecord, ConnectionRecord
+from relay.database.records import AccountRecord, AgentRecord, ApiTokenRecord, ConnectionRecord, TriggerRecord
 
-_BY_ITSELF = frozenset({"last_used_at", "key_checked_at", "key_works"})
+_BY_ITSELF = frozenset({"last_used_at", "key_checked_at", "key_works", "progress"})
 
-Editable = AccountRecord | AgentRecord | ApiTokenRecord | ConnectionRecord
+Editable = AccountRecord | AgentRecord | ApiTokenRecord | ConnectionRecord | TriggerRecord
 
 IfMatch = Annotated[
     str | None,

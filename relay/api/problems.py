@@ -6,7 +6,6 @@ A problem is RFC 9457's `application/problem+json` with three members more: `cod
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ from starlette.routing import Match
 
 from agent.wire.refusal import EnrolmentRefusal
 from relay.api.answers import Answer
+from relay.api.kinds import Kind, kinds_of_actions
 from relay.database.errors import Conflict, DatabaseError, DatabaseUnavailable, EnrolmentRefused, Invalid, NotFound
 from relay.gateway.errors import Origin
 
@@ -29,23 +29,6 @@ CHARACTERS_ECHOED = 80
 FIELDS_NAMED = 20
 """How many values one answer complains of."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One row: the stable code and all that follows from it. `retry_after` in seconds; with it, a retry helps."""
-
-    code: str
-    status: int
-    title: str
-    origin: Origin = Origin.CALLER
-    retry_after: int | None = None
-    retryable: bool = False
-
-    @property
-    def type(self) -> str:
-        """Where the code is explained, as an absolute path (RFC 9457 §3.1.1)."""
-        return f"/docs#problem-{self.code}"
 
 
 def _table(*rows: Kind) -> dict[str, Kind]:
@@ -91,6 +74,8 @@ KINDS = _table(
     _refused(EnrolmentRefusal.NONCE_REUSED, 409, "The enrolment has been seen before"),
     _refused(EnrolmentRefusal.RELAY_OVERLOADED, 503, "The relay has too many enrolments under way", 2),
 )
+OF_ACTIONS = tuple(kind.code for kind in kinds_of_actions())
+KINDS |= {kind.code: kind for kind in kinds_of_actions() if kind.code not in KINDS}
 
 
 class FieldProblem(BaseModel):
@@ -140,7 +125,7 @@ def answer(problem: ProblemError) -> ProblemAnswer:
         headers.setdefault("Retry-After", str(kind.retry_after))
     if kind.status == 401:
         headers.setdefault("WWW-Authenticate", "Bearer")
-    return ProblemAnswer(_members(problem), kind.status, headers)
+    return ProblemAnswer(members_of(problem), kind.status, headers)
 
 
 def translate(error: DatabaseError) -> ProblemError:
@@ -229,7 +214,8 @@ async def _on_fault(request: Request, error: Exception) -> ProblemAnswer:
     return answer(fault())
 
 
-def _members(problem: ProblemError) -> dict[str, Any]:
+def members_of(problem: ProblemError) -> dict[str, Any]:
+    """The problem as RFC 9457 writes it."""
     kind = problem.kind
     standard = {
         "type": kind.type,

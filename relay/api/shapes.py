@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,16 @@ OwnerNamed = Annotated[
     str | None,
     Field(max_length=80, description="For operators: the account that it is to belong to; else the token's own."),
 ]
+
+
+class Shown(BaseModel):
+    """What is shown of a record: those of its fields that have the names of the members."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def of(cls, record: object) -> Self:
+        return cls.model_validate(record)
 
 
 class Form(BaseModel):

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from relay.api import (
     accounts,
+    actions,
     agents,
     audit,
     connection_tests,
@@ -16,9 +17,11 @@ from relay.api import (
     documentation,
     enrolment,
     health,
+    order_state_changes,
     problems,
     status,
     tokens,
+    triggers,
 )
 from relay.api.answers import Answer
 from relay.api.openapi import describe
@@ -37,13 +40,37 @@ Requests to a store go to `/to/{connection}/api/…`, which is not described her
 _TAGS = [
     {"name": "agents", "description": "The on-premise agents, their access tokens and instances."},
     {"name": "connections", "description": "What connectors use: a store, its key, and the way to it."},
+    {
+        "name": "actions",
+        "description": "What connectors do with a shop, typed, in this relay's own words. Lists come by id, in pages "
+        "or, with `Accept: application/x-ndjson`, as a stream of one item a line. What the store says no to is a "
+        "problem with `origin: store` and PrestaShop's own errors in `store`.",
+    },
+    {
+        "name": "triggers",
+        "description": "What the relay watches in a shop, and tells of: as signed webhooks (Standard Webhooks) or to "
+        "be pulled. In order, at least once, with ids that stay the same.",
+    },
     {"name": "API tokens", "description": "Who may use this surface, and how far."},
     {"name": "accounts", "description": "The customers of this relay. For operators."},
     {"name": "status", "description": "How things are, and who changed what."},
     {"name": "agent", "description": "What agents themselves call."},
     {"name": "health", "description": "What probes call."},
 ]
-_ROOMS = (agents, connections, connection_tests, tokens, accounts, status, audit, enrolment, health, documentation)
+_ROOMS = (
+    agents,
+    connections,
+    connection_tests,
+    actions,
+    order_state_changes,
+    tokens,
+    accounts,
+    status,
+    audit,
+    enrolment,
+    health,
+    documentation,
+)
 
 
 class Surface(FastAPI):
@@ -82,6 +109,8 @@ def described(version: str) -> Surface:
     problems.install(surface)
     for room in _ROOMS:
         surface.include_router(room.router)
+    surface.include_router(triggers.of_connections)
+    surface.include_router(triggers.router)
     return surface
 
 

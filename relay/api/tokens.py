@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 from fastapi import Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from relay.api.answers import ShownOnce, nothing
 from relay.api.authentication import AccountNamed, Asking, ManageCaller, account_router, narrowed, owner
@@ -15,9 +15,9 @@ from relay.api.openapi import CREATED, SHOWN, refusals
 from relay.api.parts import Parts, Serving
 from relay.api.preconditions import IfMatch, etag, matching
 from relay.api.problems import ProblemError
-from relay.api.shapes import Form, LastUse, Name, OwnerNamed, Time
+from relay.api.shapes import Form, LastUse, Name, OwnerNamed, Shown, Time
 from relay.database import tokens
-from relay.database.records import ApiTokenRecord, NewApiToken
+from relay.database.records import NewApiToken
 from relay.records import Scope
 
 router = account_router("/v1/tokens", "API tokens")
@@ -34,7 +34,7 @@ class ApiTokenChange(Form):
     name: Name
 
 
-class ApiToken(BaseModel):
+class ApiToken(Shown):
     """An API token, without its text: the relay keeps only a digest."""
 
     id: Annotated[str, Field(examples=["tok_w2x3y4z5a6b7c2d3"])]
@@ -45,19 +45,6 @@ class ApiToken(BaseModel):
     expires_at: Time | None
     revoked_at: Time | None
     last_used_at: LastUse
-
-    @classmethod
-    def of(cls, record: ApiTokenRecord) -> Self:
-        return cls(
-            id=record.id,
-            account=record.account,
-            name=record.name,
-            scope=record.scope,
-            created_at=record.created_at,
-            expires_at=record.expires_at,
-            revoked_at=record.revoked_at,
-            last_used_at=record.last_used_at,
-        )
 
 
 class ApiTokenCreated(ApiToken):
@@ -75,7 +62,7 @@ async def list_tokens(
     """Revoked ones included, oldest first."""
     accounts = narrowed(asking, account)
     page = await tokens.page(parts.database, accounts, cursor=part.cursor, limit=part.limit)
-    return Listing(items=[ApiToken.of(record) for record in page.items], next=page.next)
+    return Listing.of(page, ApiToken.of)
 
 
 @router.post(

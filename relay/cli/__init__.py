@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from relay.cli.arguments import parse
-from relay.cli.connection_tests import RelayAwayError
-from relay.cli.desk import Desk, UsageError
+from relay.cli.desk import Desk, RelayAwayError, UsageError
 from relay.database.errors import DatabaseError, DatabaseUnusable, Invalid
 from relay.database.secrets import DoesNotOpen, UnknownMasterKey
 from relay.settings import SettingsError, load

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from relay.cli import accounts, agents, connection_tests, connections, keys, overview, tokens
+from relay.cli import accounts, agent_keys, agents, connection_tests, connections, keys, overview, tokens
 from relay.database.accounts import DEFAULT
 from relay.records import KeyPlace, Mode, Scope
 from relay.settings import Settings
@@ -65,6 +65,14 @@ def _agents(words: Any) -> None:
     revoked = _leaf(tokens_, "revoke", agents.revoke_token, "end a token and cut the tunnels that stand on it")
     revoked.add_argument("agent")
     revoked.add_argument("token")
+    keys_ = _branch(words, "keys", "public keys with which stock OpenSSH logs in as an agent (SSH_STOCK)")
+    key = _leaf(keys_, "add", agent_keys.add, "let a public key log in as the agent; prints what its machine needs")
+    key.add_argument("agent")
+    key.add_argument("file", help="such as id_ed25519.pub; - reads stdin")
+    _leaf(keys_, "list", agent_keys.list_, "an agent's public keys").add_argument("agent")
+    deleted = _leaf(keys_, "delete", agent_keys.delete, "shut a public key out, and cut its tunnel")
+    deleted.add_argument("agent")
+    deleted.add_argument("key")
     instances_ = _branch(words, "instances", "installed agent processes")
     _leaf(instances_, "list", agents.list_instances, "an agent's instances").add_argument("agent")
     shut_out = _leaf(instances_, "revoke", agents.revoke_instance, "shut an instance's key out, for good")
@@ -83,6 +91,10 @@ def _connections(words: Any) -> None:
     update.add_argument("--public-roots", action="store_true", help="trust public roots again: no CA, no pinned key")
     _leaf(words, "delete", connections.delete, "delete a connection").add_argument("connection")
     tested = _leaf(words, "test", connection_tests.test, "try a connection hop by hop, by the relay that serves")
+    tested.description = (
+        "The relay that serves tries the connection, for only it holds the tunnels; it is asked at HTTP, else at "
+        "PUBLIC_URL. What it learns of the key is kept, as from the API: see key_works in 'connections show'."
+    )
     tested.add_argument("connection", metavar="NAME_OR_ID")
     rotate = _leaf(words, "rotate-key", connections.rotate_key, "make a second access key and print it, once")
     rotate.add_argument("connection")

@@ -27,6 +27,10 @@ KEY_FILE_CHARACTERS = 4096
 T = TypeVar("T")
 
 
+class RelayAwayError(Exception):
+    """No relay answers as one of this installation; the text is a sentence for the person who asked."""
+
+
 class UsageError(Exception):
     """The command line asks for something that makes no sense (exit status 2)."""
 

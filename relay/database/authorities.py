@@ -64,6 +64,12 @@ async def host_ca_fingerprint(database: Database) -> bytes:
         return await read_fingerprint(session)
 
 
+async def host_ca(database: Database) -> str:
+    """Its public key as an OpenSSH line; needs no master key. Raises DatabaseUnusable before `init`."""
+    async with database.reading() as session:
+        return (await _newest(session, Kind.HOST_CA)).public_key
+
+
 async def read_fingerprint(session: AsyncSession) -> bytes:
     return ca_fingerprint((await _newest(session, Kind.HOST_CA)).public_key)
 

@@ -11,7 +11,7 @@ from relay.database.engine import Database
 from relay.database.tables import ChangeRow
 from relay.records import Change
 
-Kind = Literal["connection", "api_token", "agent", "agent_token", "instance", "account", "authority"]
+Kind = Literal["connection", "api_token", "agent", "agent_token", "agent_key", "instance", "account", "authority"]
 
 KEEP_SECONDS = 3 * 86400
 """Several times a certificate's life: revocations are read back from here when a node starts."""

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from relay.database import changes, connections, tokens
+from relay.database import agent_keys, changes, connections, tickets, tokens
 from relay.database.engine import Database
 from relay.database.errors import DatabaseUnavailable, DatabaseUnusable
 from relay.database.revocations import REMEMBER_SECONDS, Revocations
 from relay.database.secrets import DoesNotOpen, UnknownMasterKey
 from relay.database.shelf import Shelf
-from relay.records import MISSING, Caller, Change, Connection, Missing
+from relay.records import MISSING, AgentKey, Caller, Change, Connection, Missing, Ticket
 
 POLL_SECONDS = 0.5
 """At least so often `changes` is read: what is revoked ends within 1 s."""
@@ -41,6 +41,8 @@ class Directory:
         self._clock = clock
         self._connections = Shelf(self._load_connection, present=REMEMBERED, absent=ABSENCES)
         self._callers = Shelf(self._load_caller, present=REMEMBERED, absent=ABSENCES)
+        self._agent_keys = Shelf(self._load_agent_key, present=REMEMBERED, absent=ABSENCES)
+        self._tickets = Shelf(self._load_ticket, present=REMEMBERED, absent=ABSENCES)
         self._followers: list[Follower] = []
         self._seq = 0
         self._confirmed_at = float("-inf")
@@ -94,6 +96,20 @@ class Directory:
         found = self.peek_caller(sha256)
         return await self._callers.look_up(sha256) if found is MISSING else found
 
+    async def agent_key(self, agent: str, digest: str) -> AgentKey | None:
+        """The key with this digest (hex) that may log in as the agent. Raises DatabaseUnavailable."""
+        named = f"{agent} {digest}"
+        found = self._agent_keys.peek(named) if self._trusted else MISSING
+        return await self._agent_keys.look_up(named) if found is MISSING else found
+
+    async def ticket(self, sha256: str) -> Ticket | None:
+        """The tunnel ticket with this digest (hex); None: unknown, revoked or expired. Raises DatabaseUnavailable."""
+        found = self._tickets.peek(sha256) if self._trusted else MISSING
+        ticket = await self._tickets.look_up(sha256) if found is MISSING else found
+        if ticket is None or ticket.expires_at <= self._database.now():
+            return None
+        return None if self.revocations.is_revoked(ticket.agent, ticket.instance, ticket.token) else ticket
+
     def apply(self, batch: Sequence[Change]) -> None:
         """Forget what the changes have made untrue."""
         for change in batch:
@@ -101,6 +117,10 @@ class Directory:
                 self._connections.drop(change.subject)
             elif change.kind == "api_token":
                 self._callers.drop_where(lambda caller, gone=change.subject: caller.id == gone)  # type: ignore[misc]  # bound now
+            elif change.kind in {"agent", "agent_key"}:
+                self._agent_keys.drop_where(lambda key, gone=change.subject: gone in {key.id, key.agent})  # type: ignore[misc]  # bound now
+            if change.revoked and change.kind in {"agent", "agent_token", "instance"}:
+                self._tickets.drop_where(lambda t, gone=change.subject: gone in {t.agent, t.token, t.instance})  # type: ignore[misc]  # bound now
         self.revocations.apply(batch)
 
     @property
@@ -149,3 +169,10 @@ class Directory:
 
     async def _load_caller(self, sha256: str) -> Caller | None:
         return await tokens.caller(self._database, sha256)
+
+    async def _load_agent_key(self, named: str) -> AgentKey | None:
+        agent, _, digest = named.rpartition(" ")
+        return await agent_keys.find(self._database, agent, digest)
+
+    async def _load_ticket(self, sha256: str) -> Ticket | None:
+        return await tickets.find(self._database, sha256)

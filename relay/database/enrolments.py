@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from agent.wire.limits import CLOCK_SKEW_SECONDS
 from agent.wire.refusal import EnrolmentRefusal
-from relay.database import audit, changes, instances
+from relay.database import audit, changes, instances, tickets
 from relay.database.engine import Database
 from relay.database.enrolment_attempt import EnrolmentAttempt, check_instance_signature, check_token_signature
 from relay.database.enrolment_rules import (
@@ -28,10 +29,13 @@ from relay.database.errors import Conflict, EnrolmentRefused
 from relay.database.names import is_id
 from relay.database.records import Actor
 from relay.database.tables import AgentRow, AgentTokenRow, EnrolmentNonceRow, InstanceRow
+from relay.database.tickets import NewTicket
 
 LIMIT_EVENT_SECONDS = 3600
 """A clone that keeps knocking is reported once per hour and key."""
 
+Admit = Callable[[str], AbstractContextManager[object]]
+"""Entered with the account's id once signatures have proved whose enrolment it is, before anything is written."""
 IsOnline = Callable[[str], bool]
 """Whether the instance of this id has a tunnel now."""
 
@@ -51,6 +55,7 @@ class Enrolled:
     serial: int
     """Of the certificate: higher than any this key was given before."""
     kind: Kind
+    ticket: NewTicket
     displaced: str | None = None
 
 
@@ -62,6 +67,7 @@ async def enrol(
     is_online: IsOnline,
     source: str,
     also_known_as: Sequence[str] = (),
+    admit: Admit = nullcontext,
 ) -> Enrolled:
     """Admit an instance and give it its place, or renew it.
 
@@ -72,17 +78,24 @@ async def enrol(
     check_instance_signature(attempt, relay, also_known_as)
     async with database.reading() as session:
         # Whoever proves nothing is turned away here, without taking the writer's turn
-        await _read_proof(session, attempt, relay)
+        account = (await _read_proof(session, attempt, relay)).agent.account
     try:
-        async with database.writing() as session:
+        async with _entered(admit(account)), database.writing() as session:
             proof = await _read_proof(session, attempt, relay)
             by = Actor(attempt.instance, source)
-            outcome = await _Enrolment(session, attempt, proof, by, database.now()).settle(is_online)
+            now = database.now()
+            outcome = await _Enrolment(session, attempt, proof, by, now, NewTicket.make(now)).settle(is_online)
     except Conflict:
         raise EnrolmentRefused(EnrolmentRefusal.RELAY_OVERLOADED, "another enrolment is under way: try again") from None
     if isinstance(outcome, EnrolmentRefused):
         raise outcome
     return outcome
+
+
+@asynccontextmanager
+async def _entered(manager: AbstractContextManager[object]) -> AsyncIterator[None]:
+    with manager:
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +140,7 @@ class _Enrolment:
     proof: _Proof
     by: Actor
     now: int
+    ticket: NewTicket
 
     async def settle(self, is_online: IsOnline) -> Enrolled | EnrolmentRefused:
         """A refusal is returned, not raised: the nonce, and what was noted about it, are kept."""
@@ -175,6 +189,7 @@ class _Enrolment:
         row.token = admitted.token
         row.host_name, row.version, row.stores = request.host_name, request.version, list(request.stores)
         row.serial, row.last_seen_at = max(row.serial + 1, self.now), self.now
+        tickets.replace(row, self.ticket)
         await self.session.flush()
         return self._enrolled(admitted, row.serial)
 
@@ -213,6 +228,8 @@ class _Enrolment:
                 enrolled_at=self.now,
                 last_seen_at=self.now,
                 revoked_at=None,
+                ticket_sha256=self.ticket.sha256,
+                ticket_expires_at=self.ticket.expires_at,
             )
         )
 
@@ -239,6 +256,7 @@ class _Enrolment:
             token=admitted.token,
             serial=serial,
             kind=admitted.kind,
+            ticket=self.ticket,
             displaced=admitted.displaced,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from relay.database import audit, changes
@@ -13,7 +13,10 @@ from relay.database.errors import Conflict, NotFound
 from relay.database.names import find_row, within
 from relay.database.paging import LIMIT, read_page
 from relay.database.records import Accounts, Actor, InstanceRecord, Page
-from relay.database.tables import InstanceRow
+from relay.database.tables import AgentRow, InstanceRow
+
+AGENTS_SEEN_MOST = 10_000
+"""Agents that are told to a relay which starts; it remembers no more."""
 
 
 async def find(database: Database, accounts: Accounts, instance: str) -> InstanceRecord:
@@ -70,6 +73,21 @@ async def seen(database: Database, times: Mapping[str, int]) -> None:
         for instance, at in times.items():
             older = InstanceRow.id == instance, InstanceRow.last_seen_at < at
             await session.execute(update(InstanceRow).where(*older).values(last_seen_at=at))
+
+
+async def agents_seen(database: Database, since: int) -> list[str]:
+    """The agents of which an instance was online at that time (unix seconds) or later, the last seen ones last."""
+    latest = func.max(InstanceRow.last_seen_at)
+    statement = (
+        select(InstanceRow.agent)
+        .join(AgentRow, AgentRow.id == InstanceRow.agent)
+        .where(InstanceRow.last_seen_at >= since, InstanceRow.revoked_at.is_(None), AgentRow.revoked_at.is_(None))
+        .group_by(InstanceRow.agent)
+        .order_by(latest.desc())
+        .limit(AGENTS_SEEN_MOST)
+    )
+    async with database.reading() as session:
+        return [*reversed((await session.scalars(statement)).all())]
 
 
 async def remove(session: AsyncSession, row: InstanceRow, *, by: Actor, at: int, action: str) -> None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import ColumnElement, delete, insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from relay.database.engine import TRANSACTION_SECONDS, Database
@@ -64,8 +64,41 @@ class Once(Database):
         """Keep the answer for repeats, sealed. Raises DatabaseUnavailable."""
         sealed = self.keys.seal(answer, self._place)
         async with super().writing() as session:
-            mine = IdempotencyKeyRow.id == self._request.id
-            await session.execute(update(IdempotencyKeyRow).where(mine).values(answer_sealed=sealed))
+            await session.execute(update(IdempotencyKeyRow).where(self._mine).values(answer_sealed=sealed))
+
+    async def look(self) -> None:
+        """Has this request been begun before? Raises Repeated with what was kept, Conflict, Invalid as `writing`."""
+        async with super().reading() as session:
+            row = await session.get(IdempotencyKeyRow, self._request.id)
+            if row is not None and row.forget_at > self.now():
+                raise Repeated(self._kept(row))
+
+    async def begin(self, note: bytes, *, seconds: int) -> None:
+        """Spend the key for so long on what happens outside the database, with a note in the answer's place.
+
+        The note stands until `keep`: it is what a repeat is told if nobody comes back with an answer. Raises as
+        `writing`.
+        """
+        async with self.writing() as session:
+            values = {"answer_sealed": self.keys.seal(note, self._place), "forget_at": self.now() + seconds}
+            await session.execute(update(IdempotencyKeyRow).where(self._mine).values(**values))
+
+    async def begin_again(self, old: bytes, note: bytes) -> None:
+        """Take over from whoever left the old note and did not come back. Raises Conflict if somebody else did."""
+        async with super().writing() as session:
+            row = await session.get(IdempotencyKeyRow, self._request.id, with_for_update=True)
+            if row is None or self._kept(row) != old:
+                raise _not_kept()
+            row.answer_sealed = self.keys.seal(note, self._place)
+
+    async def forget(self) -> None:
+        """Give the key back: what it was spent on has not happened. Raises DatabaseUnavailable."""
+        async with super().writing() as session:
+            await session.execute(delete(IdempotencyKeyRow).where(self._mine))
+
+    @property
+    def _mine(self) -> ColumnElement[bool]:
+        return IdempotencyKeyRow.id == self._request.id
 
     @property
     def _place(self) -> Place:
@@ -87,8 +120,12 @@ class Once(Database):
         with contextlib.suppress(DoesNotOpen, UnknownMasterKey):
             if row.answer_sealed is not None:
                 return self.keys.open(row.answer_sealed, self._place).get_secret_value()
-        raise Conflict(
-            "answer_not_kept",
-            "this request was carried out, and its answer is not here, or not yet: repeat it in a moment, or look for "
-            "what it made",
-        )
+        raise _not_kept()
+
+
+def _not_kept() -> Conflict:
+    return Conflict(
+        "answer_not_kept",
+        "this request was carried out, and its answer is not here, or not yet: repeat it in a moment, or look for "
+        "what it made",
+    )

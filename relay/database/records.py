@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import SecretStr
 
 from relay.records import KeyPlace, Mode, Scope, Trust
+from relay.trigger_records import Delivery, Fault, TriggerKind
 
 T = TypeVar("T")
 
@@ -73,6 +74,20 @@ class AgentTokenRecord:
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentKeyRecord:
+    """A public key with which stock OpenSSH logs in as the agent."""
+
+    id: str
+    account: str
+    agent: str
+    public_key: str
+    fingerprint: str
+    """As `ssh-keygen -l` shows it."""
+    comment: str
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +201,60 @@ class NewAccessKey:
 class NewConnection:
     connection: ConnectionRecord
     access_key: SecretStr = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerProgress:
+    """How a trigger does by itself. `waiting` events are on their way to its endpoint, `dead` ones were given up."""
+
+    next_run_at: int
+    last_run_at: int | None
+    failures: int
+    """Cycles that have failed one after the other."""
+    fault: Fault | None
+    """Why the last cycle failed; None: it did not."""
+    disabled_because: str | None
+    waiting: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRecord:
+    id: str
+    account: str
+    connection: str
+    kind: TriggerKind
+    interval: int
+    """Seconds between two looks at the store."""
+    ceiling: int
+    """Most items in one event."""
+    time_zone: str | None
+    url: str | None
+    """Where events are sent; None: they are pulled."""
+    enabled: bool
+    former_secret_until: int | None
+    created_at: int
+    updated_at: int
+    progress: TriggerProgress
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrigger:
+    """`secret` signs what is sent, and is shown once; None where nothing is sent."""
+
+    trigger: TriggerRecord
+    secret: SecretStr | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerEventRecord:
+    """`body` is JSON as it is sent; the rest tells how its delivery went."""
+
+    id: str
+    trigger: str
+    body: str = field(repr=False)
+    created_at: int
+    delivery: Delivery
+    attempts: int
+    last_failure: str | None
+    ended_at: int | None

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from relay.database import audit, authorities, connections
+from relay.database import audit, authorities, connections, triggers
 from relay.database.engine import Database
 from relay.database.errors import Conflict
 from relay.database.records import Actor
 from relay.database.secrets import DoesNotOpen, Place, UnknownMasterKey
-from relay.database.tables import AuthorityRow, ConnectionRow
+from relay.database.tables import AuthorityRow, ConnectionRow, TriggerRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,15 @@ async def replace_lost(database: Database, *, by: Actor) -> Replaced:
         database.keys.create()
         kinds = await _replace_authorities(database, session, by, at)
         lost = [row.id for row in await session.scalars(select(ConnectionRow)) if _is_lost(database, row)]
-        if not kinds and not lost:
+        unsigned = [row.id for row in await session.scalars(select(TriggerRow)) if _has_lost(database, row)]
+        if not kinds and not lost and not unsigned:
             raise Conflict("nothing_lost", f"every secret opens with the keys of {database.keys.path}: nothing is lost")
         for connection in lost:
             theirs = ConnectionRow.id == connection
             await session.execute(update(ConnectionRow).where(theirs).values(key_works=False, key_checked_at=at))
+        await triggers.disable_lost(session, unsigned)
         key = database.keys.keyring.current.id
-        details = {"authorities": list(kinds), "connections": lost}
+        details = {"authorities": list(kinds), "connections": lost, "triggers": unsigned}
         await audit.note(session, by, "keys.replace_lost", key, at=at, account=None, **details)
     return Replaced(key, kinds, tuple(lost))
 
@@ -61,6 +63,11 @@ async def _replace_authorities(database: Database, session: AsyncSession, by: Ac
 
 def _is_lost(database: Database, row: ConnectionRow) -> bool:
     return not _opens(database, row.key_sealed, connections.place(row))
+
+
+def _has_lost(database: Database, row: TriggerRow) -> bool:
+    sealed = (("secret_sealed", row.secret_sealed), ("former_secret_sealed", row.former_secret_sealed))
+    return not all(_opens(database, text, triggers.place(row, name)) for name, text in sealed if text is not None)
 
 
 def _opens(database: Database, sealed: str, place: Place) -> bool:

@@ -10,11 +10,11 @@ from relay.records import Change
 
 REMEMBER_SECONDS = 2 * CERTIFICATE_SECONDS + CERTIFICATE_BACKDATE_SECONDS
 """A certificate's life, and as much again: an outage of the database may keep tunnels up beyond its end."""
-_KINDS = frozenset({"agent", "agent_token", "instance"})
+_KINDS = frozenset({"agent", "agent_token", "agent_key", "instance"})
 
 
 class Revocations:
-    """Ids of agents, agent tokens and instances. Pure; `clock` is monotonic seconds."""
+    """Ids of agents, agent tokens, agent keys and instances. Pure; `clock` is monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -10,11 +10,11 @@ from sqlalchemy import not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from relay.database import audit, authorities, connections
+from relay.database import audit, authorities, connections, triggers
 from relay.database.engine import Database
 from relay.database.records import Actor
 from relay.database.secrets import VERSION, sealed_with
-from relay.database.tables import AuthorityRow, ConnectionRow
+from relay.database.tables import AuthorityRow, ConnectionRow, TriggerRow
 
 BATCH = 50
 """Rows per transaction: a few milliseconds, so that nobody waits for long behind it."""
@@ -52,6 +52,8 @@ async def count(database: Database) -> Counter[str]:
     async with database.reading() as session:
         sealed = [*await session.scalars(select(ConnectionRow.key_sealed))]
         sealed += await session.scalars(select(AuthorityRow.private_sealed))
+        for column in (TriggerRow.secret_sealed, TriggerRow.former_secret_sealed):
+            sealed += [each for each in await session.scalars(select(column)) if each is not None]
     return Counter(sealed_with(each) for each in sealed)
 
 
@@ -70,10 +72,22 @@ async def _seal_batch(database: Database) -> int:
             bound = connections.place(connection)
             secret = keys.open(connection.key_sealed, bound)
             connection.key_sealed = keys.seal(secret.get_secret_value(), bound)
-        return len(authority_rows) + len(connection_rows)
+        signing = await _seal_signing(database, session, current)
+        return len(authority_rows) + len(connection_rows) + signing
 
 
-async def _stale(session: AsyncSession, statement: Any, column: InstrumentedAttribute[str], current: str) -> list[Any]:
+async def _seal_signing(database: Database, session: AsyncSession, current: str) -> int:
+    """The secrets of triggers, those in use and the former ones."""
+    keys, done = database.keys, 0
+    for name in ("secret_sealed", "former_secret_sealed"):
+        for row in await _stale(session, select(TriggerRow), getattr(TriggerRow, name), current):
+            bound = triggers.place(row, name)
+            setattr(row, name, keys.seal(keys.open(getattr(row, name), bound).get_secret_value(), bound))
+            done += 1
+    return done
+
+
+async def _stale(session: AsyncSession, statement: Any, column: InstrumentedAttribute[Any], current: str) -> list[Any]:
     sealed_so = column.startswith(f"{VERSION}.{current}.", autoescape=True)
     return list(await session.scalars(statement.where(not_(sealed_so)).limit(BATCH)))
 

@@ -105,6 +105,25 @@ class AgentTokenRow(OwnedRow):
     revoked_at: Mapped[int | None]
 
 
+class AgentKeyRow(OwnedRow):
+    """Lets stock OpenSSH log in as the agent."""
+
+    __tablename__ = "agent_keys"
+    noun, prefix = "agent key", "agk"
+    __table_args__ = (
+        ForeignKeyConstraint(["account", "agent"], ["agents.account", "agents.id"], ondelete="CASCADE"),
+        UniqueConstraint("agent", "digest"),
+    )
+
+    agent: Mapped[str]
+    public_key: Mapped[str]
+    """Type and key, as in a `.pub` file."""
+    digest: Mapped[str]
+    """SHA-256 (hex) over the key's blob."""
+    comment: Mapped[str]
+    created_at: Mapped[int]
+
+
 class InstanceRow(OwnedRow):
     __tablename__ = "instances"
     noun, prefix = "instance", "ins"
@@ -127,6 +146,11 @@ class InstanceRow(OwnedRow):
     enrolled_at: Mapped[int]
     last_seen_at: Mapped[int]
     revoked_at: Mapped[int | None]
+    ticket_sha256: Mapped[str | None] = mapped_column(unique=True, index=True)
+    """Of what opens the WebSocket; like the former one, hex."""
+    ticket_expires_at: Mapped[int | None]
+    former_ticket_sha256: Mapped[str | None] = mapped_column(unique=True, index=True)
+    former_ticket_expires_at: Mapped[int | None]
 
 
 class ConnectionRow(NamedRow):
@@ -173,6 +197,87 @@ class AccessKeyRow(OwnedRow):
     created_at: Mapped[int]
     revoked_at: Mapped[int | None]
     last_used_at: Mapped[int | None]
+
+
+class TriggerRow(OwnedRow):
+    """`state` is how far it has read. Without `url` its events are pulled."""
+
+    __tablename__ = "triggers"
+    noun, prefix = "trigger", "trg"
+    __table_args__ = (
+        ForeignKeyConstraint(["account", "connection"], ["connections.account", "connections.id"], ondelete="CASCADE"),
+        UniqueConstraint("account", "id"),
+        Index(None, "account", "connection"),
+        Index(None, "enabled", "next_run_at"),
+    )
+
+    connection: Mapped[str]
+    kind: Mapped[str]
+    interval: Mapped[int]
+    ceiling: Mapped[int]
+    time_zone: Mapped[str | None]
+    url: Mapped[str | None]
+    secret_sealed: Mapped[str | None]
+    former_secret_sealed: Mapped[str | None]
+    former_secret_until: Mapped[int | None]
+    enabled: Mapped[bool]
+    disabled_because: Mapped[str | None]
+    state: Mapped[dict[str, Any]]
+    next_run_at: Mapped[int]
+    leased_until: Mapped[int]
+    fence: Mapped[int]
+    """One more each time that a node takes the trigger: whoever comes with an older number writes nothing."""
+    last_run_at: Mapped[int | None]
+    failures: Mapped[int]
+    fault: Mapped[dict[str, Any] | None]
+    created_at: Mapped[int]
+    updated_at: Mapped[int]
+
+
+class TriggerMarkRow(Row):
+    """What was last told of a subject of a trigger, such as an order."""
+
+    __tablename__ = "trigger_marks"
+    __table_args__ = (
+        ForeignKeyConstraint(["trigger"], ["triggers.id"], ondelete="CASCADE"),
+        Index(None, "trigger", "stamp"),
+    )
+
+    trigger: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    stamp: Mapped[str]
+    digest: Mapped[str]
+
+
+class TriggerEventRow(OwnedRow):
+    """An event, and how far its delivery has come; `seq` is the order in which they are delivered and pulled."""
+
+    __tablename__ = "trigger_events"
+    noun, prefix = "event", "evt"
+    __table_args__ = (
+        ForeignKeyConstraint(["account", "trigger"], ["triggers.account", "triggers.id"], ondelete="CASCADE"),
+        UniqueConstraint("id"),
+        Index(None, "trigger", "delivery", "seq"),
+        Index(None, "delivery", "next_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(_SEQUENCE, primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=False)
+    trigger: Mapped[str]
+    body: Mapped[str]
+    """What is sent and signed, to the byte."""
+    size: Mapped[int]
+    created_at: Mapped[int]
+    delivery: Mapped[str]
+    since: Mapped[int]
+    """When it came up for delivery: at its creation, or when it was last asked to be sent again."""
+    attempts: Mapped[int]
+    next_at: Mapped[int]
+    leased_until: Mapped[int]
+    fence: Mapped[int]
+    last_failure: Mapped[str | None]
+    ended_at: Mapped[int | None]
 
 
 class AuthorityRow(Row):

@@ -71,8 +71,9 @@ class Exchange:
     """From a judged request to its last byte of answer. Made by the front, given a line by the gateway."""
 
     __slots__ = (
-        "_answer", "_answer_body", "_buffer", "_dispatcher", "_early", "_interim", "_line", "_over", "_written",
-        "client", "connection", "own", "progress", "request", "request_ended", "retried", "store_key", "target",
+        "_answer", "_answer_body", "_buffer", "_dispatcher", "_early", "_interim", "_kept", "_line", "_over",
+        "_written", "client", "connection", "own", "progress", "request", "request_ended", "retried", "store_key",
+        "target",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +97,8 @@ class Exchange:
         self._answer: AnswerHead | None = None
         self._answer_body: Body | None = None
         self._interim = 0
+        self._kept = False
+        """Whether the answer's head has told the connector that its connection stays open."""
         self._written = False
         self._over = False
 
@@ -260,7 +263,8 @@ class Exchange:
         lines = [head.status_line, _GUARD, head.passed]
         if head.chunked and self.request.minor == 1:
             lines.append(b"Transfer-Encoding: chunked\r\n")
-        if not self._persistent():
+        self._kept = self._persistent()
+        if not self._kept:
             lines.append(b"Connection: close\r\n")
         elif self.request.minor == 0:
             lines.append(b"Connection: keep-alive\r\n")
@@ -275,7 +279,7 @@ class Exchange:
     def _complete(self, rest: bytes, *, reusable: bool) -> None:
         self._end()
         self._release(reusable=reusable and not rest and self.request_ended)
-        self.client.finish(persistent=self._persistent() and self.request_ended)
+        self.client.finish(persistent=self._kept and self.request_ended)
 
     def _break_off(self, error: GatewayError) -> None:
         self._end()

@@ -31,8 +31,12 @@ HEAD_SECONDS = 10.0
 """For a whole head, from its first byte (or the connection's beginning) on."""
 IDLE_SECONDS = 75.0
 """Between two requests: longer than the pools of common clients keep a connection."""
+PARTING_SECONDS = 1.0
+"""When the relay is about to leave: for a request that may be on its way, on a connection that says nothing."""
 STALL_SECONDS = 60.0
 """A request body, or a reader, that does not move for so long is cut."""
+LEAST_BYTES = 1024
+"""What counts as moving: a byte now and then would hold a connection, and a turn at the store, for ever."""
 LINGER_SECONDS = 2.0
 """After a last answer, what still comes is read away, so that a reset does not destroy the answer (RFC 9112 §9.6)."""
 PIPELINED_BYTES = 64 * 1024
@@ -69,7 +73,7 @@ class Front(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         bound_unsent(transport)
         self._moved = self._hall.gateway.clock()
-        self._unsent = 0
+        self._unsent = self._came = 0
         self._idle = False
         if len(self._hall.fronts) >= self._hall.limit:
             self._transport.abort()
@@ -90,7 +94,9 @@ class Front(asyncio.Protocol):
         if self._state is State.LINGERING:
             return
         if self._body and not self._body.ended:
-            self._moved = self._hall.gateway.clock()
+            self._came += len(data)
+            if self._came >= LEAST_BYTES:
+                self._came, self._moved = 0, self._hall.gateway.clock()
             self._pass_body(data)
             return
         self._unread = self._unread + data if self._unread else data
@@ -111,6 +117,7 @@ class Front(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._writing_paused = True
         self._moved = self._hall.gateway.clock()
+        self._unsent = self._transport.get_write_buffer_size()
         if self._exchange:
             self._exchange.client_paused()
         elif self._app:
@@ -142,7 +149,7 @@ class Front(asyncio.Protocol):
         """The answer is written whole: on to the next request, or an orderly end."""
         body_ended = self._body is None or self._body.ended
         self._exchange = self._app = self._body = self._request = None
-        if not persistent or not body_ended or self._hall.draining or (self._half_closed and not self._unread):
+        if not persistent or not body_ended or (self._half_closed and not self._unread):
             self._close_gently(unread=not body_ended)
             return
         self._state = State.HEAD
@@ -170,8 +177,7 @@ class Front(asyncio.Protocol):
         if self._writing_paused:
             self._watch_reader(now, waited)
         elif self._state is State.HEAD:
-            limit = IDLE_SECONDS if self._idle and not self._unread else HEAD_SECONDS
-            if waited > limit:
+            if waited > self._patience():
                 self._time_out()
         elif self._state is State.LINGERING:
             if self._transport.get_write_buffer_size():
@@ -185,15 +191,26 @@ class Front(asyncio.Protocol):
             self._exchange.fail(GatewayError("store_timeout"))
 
     def drain(self) -> None:
-        if self._state is State.HEAD and not self._unread:
-            self._transport.close()
+        """What is answered from now on is the last; who says nothing is soon closed by `sweep`."""
+        if self._app:
+            self._app.shutdown()
 
     def _watch_reader(self, now: float, waited: float) -> None:
         unsent = self._transport.get_write_buffer_size()
-        if unsent != self._unsent:
+        if self._unsent - unsent >= LEAST_BYTES:
             self._unsent, self._moved = unsent, now
         elif waited > STALL_SECONDS:
             self.abort()
+        else:
+            self._unsent = max(self._unsent, unsent)
+
+    def _patience(self) -> float:
+        """Seconds for a head to come whole."""
+        if self._unread:
+            return HEAD_SECONDS
+        if self._hall.draining:
+            return PARTING_SECONDS
+        return IDLE_SECONDS if self._idle else HEAD_SECONDS
 
     def _time_out(self) -> None:
         if self._unread:
@@ -249,7 +266,11 @@ class Front(asyncio.Protocol):
         form = _FORM.match(request.target)
         if not form:
             raise MalformedError("the target is neither a path nor an http address")
+        if self._hall.is_tunnel(request):
+            self._let_through(head)
+            return
         self._body = body_of(request)
+        self._came = 0
         self._reading_paused = False
         if form[1]:
             self._forward(request)
@@ -277,7 +298,15 @@ class Front(asyncio.Protocol):
     def _hand_over(self, head: bytes) -> None:
         self._state = State.APP
         self._app = self._hall.start_app(self, self._transport, head + b"\r\n")
+        if self._hall.draining:
+            self._app.shutdown()
         self._pass_unread()
+
+    def _let_through(self, head: bytes) -> None:
+        self._state = State.LINGERING
+        rest, self._unread = self._unread, b""
+        self._transport.resume_reading()
+        self._hall.let_through(self, self._transport, head + b"\r\n", rest)
 
     def _answer_asterisk(self, request: RequestHead) -> None:
         """`OPTIONS *` asks the server itself (RFC 9110 §9.3.7); no other method may."""
@@ -301,6 +330,8 @@ class Front(asyncio.Protocol):
         except MalformedError as error:
             self._give_up(GatewayError(MALFORMED_BY_STATUS[error.status], error.detail))
             return
+        if body.ended:
+            self._moved = self._hall.gateway.clock()
         if self._exchange:
             self._exchange.take_body(passed, ended=body.ended)
         elif self._app and passed:

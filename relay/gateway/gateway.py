@@ -7,6 +7,7 @@ database, a turn, a tunnel, a new channel) becomes a task.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
@@ -105,6 +106,17 @@ class Gateway:
         pool = self._pools.pop(connection_id, None)
         if pool:
             pool.retire()
+
+    def judge_again(self) -> None:
+        """Credentials or connections have changed: what is under way ends if its caller may no longer do it."""
+        for exchange in tuple(self._entered):
+            try:
+                known = self._admit(exchange) is not None
+            except GatewayError as error:
+                exchange.fail(error)
+            else:
+                if not known:
+                    self._spawn(exchange, self._judge_slowly(exchange))
 
     def sweep(self) -> None:
         """Close idle lines and forget idle pools; called once a second."""
@@ -207,6 +219,10 @@ class Gateway:
         """After a wait: raises GatewayError unless the caller may still do this, and the connection is what it was."""
         if await self._look_up(exchange) != exchange.connection:
             raise GatewayError("connection_changed")
+
+    async def _judge_slowly(self, exchange: Exchange) -> None:
+        with contextlib.suppress(DirectoryUnavailableError):
+            await self._look_up(exchange)
 
     def _enter_account(self, exchange: Exchange, connection: Connection) -> Pool:
         if self._accounts[connection.account] >= IN_FLIGHT_PER_ACCOUNT:

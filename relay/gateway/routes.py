@@ -8,10 +8,12 @@ import functools
 from collections.abc import Callable
 from typing import Protocol
 
+from agent.wire.channel import Channel
 from agent.wire.refusal import ChannelRefusal
 from agent.wire.stream import Stream
 from relay.gateway.direct import DirectRoute
 from relay.gateway.errors import GatewayError
+from relay.gateway.holding import Holding
 from relay.gateway.tls import TlsError, TlsStream
 from relay.records import Connection, Mode
 from relay.tunnels.registry import Registry
@@ -22,6 +24,10 @@ HOLD_SECONDS = 10.0
 
 LOOK_AGAIN_SECONDS = 0.5
 """How often a waiting request looks whether waiting still makes sense."""
+IMPATIENT_SECONDS = 1.0
+"""A channel that has not opened by then is also tried in another tunnel; nothing was sent."""
+HANDSHAKES = 3
+"""TLS handshakes with a store whose tunnels break under them; nothing was sent."""
 
 _CODES = {
     ChannelRefusal.STORE_DNS: "store_dns",
@@ -49,22 +55,30 @@ class Routes:
         self._routes: dict[Mode, Route] = {Mode.ON_PREMISE: TunnelRoute(registry), Mode.CLOUD: direct or DirectRoute()}
 
     async def open(self, connection: Connection) -> tuple[Stream, LostCode]:
-        stream, lost_code = await self.reach(connection)
-        if connection.store.scheme == "http":
-            return stream, lost_code
-        return await self.secure(connection, stream), lost_code
+        for _ in range(HANDSHAKES):
+            stream, lost_code = await self.reach(connection)
+            if connection.store.scheme == "http":
+                return stream, lost_code
+            with contextlib.suppress(_TunnelLostError):
+                return await self.secure(connection, stream, lost_code), lost_code
+        raise _TunnelLostError
 
     async def reach(self, connection: Connection) -> tuple[Stream, LostCode]:
         """A plain stream to the store's port."""
         return await self._routes[connection.mode].open(connection)
 
-    async def secure(self, connection: Connection, stream: Stream) -> Stream:
-        """TLS over it, verified; a stream that cannot be trusted is closed."""
+    async def secure(self, connection: Connection, stream: Stream, lost_code: LostCode | None = None) -> Stream:
+        """TLS over it, verified; a stream that cannot be trusted is closed. Raises GatewayError.
+
+        With its `lost_code`, a stream that broke because a tunnel did is told from a store's bad TLS.
+        """
         secured = TlsStream(stream, connection.store.destination.host, connection.trust)
         try:
             await secured.start()
         except TlsError as error:
             stream.abort()
+            if lost_code and lost_code() == "tunnel_lost":
+                raise _TunnelLostError from None
             raise GatewayError("store_tls", str(error)) from None
         except asyncio.CancelledError:
             stream.abort()
@@ -72,51 +86,110 @@ class Routes:
         return secured
 
 
+class _TunnelLostError(GatewayError):
+    """The tunnel broke during a TLS handshake: nothing was sent."""
+
+    def __init__(self) -> None:
+        super().__init__("tunnel_lost", "nothing of the request had been sent")
+
+
 class TunnelRoute:
     """Through an agent's tunnel on this node; held for a while where a tunnel was lost and may be back."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, holding: Holding | None = None) -> None:
         self._registry = registry
+        self._holding = holding or Holding()
 
     async def open(self, connection: Connection) -> tuple[Stream, LostCode]:
         deadline = asyncio.get_running_loop().time() + HOLD_SECONDS
+        failed: set[Tunnel] = set()
         while True:
-            tunnel = await self._held(connection, deadline)
-            try:
-                channel = await tunnel.open(connection.store.destination, connection.id)
-            except TunnelLostError:
-                tunnel.replaced = True
-            except NotPublishedError:
-                raise GatewayError("store_not_published", str(connection.store.destination)) from None
-            except ChannelRefusedError as error:
-                if error.refusal is not ChannelRefusal.AGENT_LEAVING:
-                    raise GatewayError(_CODES.get(error.refusal, "agent_fault"), error.text) from None
-                tunnel.replaced = True
-            else:
+            tunnel = self._choose(connection, failed) or await self._held(connection, failed, deadline)
+            opened = await self._open(connection, tunnel, failed)
+            if opened:
+                tunnel, channel = opened
                 return channel, functools.partial(_lost_code, tunnel)
 
-    async def _held(self, connection: Connection, deadline: float) -> Tunnel:
+    async def _open(self, connection: Connection, tunnel: Tunnel, failed: set[Tunnel]) -> tuple[Tunnel, Channel] | None:
+        """Open in this tunnel and, if that takes long, in another one too; None: all that were tried have `failed`.
+
+        Raises GatewayError for what the agent itself says.
+        """
+        agent, destination = connection.agent or "", connection.store.destination
+        openings = {asyncio.ensure_future(tunnel.open(destination, connection.id)): tunnel}
+        error: GatewayError | None = None
+        try:
+            done, _ = await asyncio.wait(openings, timeout=IMPATIENT_SECONDS)
+            if not done and (other := self._registry.pick(agent, destination, but=failed | {tunnel})):
+                openings[asyncio.ensure_future(other.open(destination, connection.id))] = other
+            while openings:
+                done, _ = await asyncio.wait(openings, return_when=asyncio.FIRST_COMPLETED)
+                for opening in done:
+                    if opening.exception() is None:
+                        return openings.pop(opening), opening.result()
+                    failed.add(openings[opening])
+                    error = _failure(opening.exception(), openings.pop(opening), connection) or error
+        finally:
+            for opening in openings:
+                opening.cancel()
+                opening.add_done_callback(_abort_late)
+        if error:
+            raise error
+        return None
+
+    async def _held(self, connection: Connection, failed: set[Tunnel], deadline: float) -> Tunnel:
         """The tunnel to open in, waited for until the deadline."""
         try:
-            async with asyncio.timeout_at(deadline):
-                return await self._tunnel(connection)
+            with self._holding.one(connection.account):
+                async with asyncio.timeout_at(deadline):
+                    return await self._wait(connection, failed)
         except TimeoutError:
             raise GatewayError("agent_offline", f"it was not back within {HOLD_SECONDS:.0f} s") from None
 
-    async def _tunnel(self, connection: Connection) -> Tunnel:
-        """The tunnel to open in. Raises GatewayError where waiting makes no sense."""
-        agent, destination = connection.agent or "", connection.store.destination
+    async def _wait(self, connection: Connection, failed: set[Tunnel]) -> Tunnel:
         while True:
-            tunnel = self._registry.pick(agent, destination)
-            if tunnel:
-                return tunnel
-            if any(t.settled for t in self._registry.of(agent)):
-                raise GatewayError("store_not_published", str(destination))
-            if not self._registry.of(agent) and not self._registry.lost_lately(agent):
-                raise GatewayError("agent_offline")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-                    await self._registry.change(agent)
+                    await self._registry.change(connection.agent or "")
+            tunnel = self._choose(connection, failed)
+            if tunnel:
+                return tunnel
+
+    def _choose(self, connection: Connection, failed: set[Tunnel]) -> Tunnel | None:
+        """The tunnel to open in, but for those that `failed`; None: one may come.
+
+        Raises GatewayError where waiting makes no sense.
+        """
+        agent, destination = connection.agent or "", connection.store.destination
+        tunnel = self._registry.pick(agent, destination, but=failed)
+        if tunnel:
+            return tunnel
+        tunnels = self._registry.of(agent)
+        if any(t.settled and t not in failed for t in tunnels):
+            raise GatewayError("store_not_published", str(destination))
+        if all(t.forgettable for t in tunnels) and not self._registry.lost_lately(agent):
+            raise GatewayError("agent_offline")
+        return None
+
+
+def _failure(error: BaseException | None, tunnel: Tunnel, connection: Connection) -> GatewayError | None:
+    """What ends the request; None: another tunnel may serve."""
+    if isinstance(error, TunnelLostError):
+        tunnel.suspect()
+        return None
+    if isinstance(error, NotPublishedError):
+        return GatewayError("store_not_published", str(connection.store.destination))
+    if isinstance(error, ChannelRefusedError):
+        if error.refusal is not ChannelRefusal.AGENT_LEAVING:
+            return GatewayError(_CODES.get(error.refusal, "agent_fault"), error.text)
+        tunnel.retire("the agent is leaving", by_agent=True)
+        return None
+    raise error or TypeError("an opening that ended in nothing")
+
+
+def _abort_late(opening: asyncio.Future[Channel]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().abort()
 
 
 def _lost_code(tunnel: Tunnel) -> str:

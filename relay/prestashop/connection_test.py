@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
 from relay.gateway.call import Answer, call
 from relay.gateway.errors import GatewayError
 from relay.gateway.gateway import Gateway
+from relay.gateway.pool import QUEUE_SECONDS
 from relay.gateway.routes import Routes
 from relay.prestashop.diagnosis import Accepted, Again, Step, Trouble, excerpt, from_webservice, judge
 from relay.prestashop.hops import trouble_of
@@ -19,11 +20,12 @@ from relay.prestashop.reading import faults
 from relay.prestashop.report import Report, Writer
 from relay.records import Connection, KeyPlace, Mode
 from relay.tunnels.registry import Registry
+from relay.tunnels.tunnel import Tunnel
 
 TEST_SECONDS = 55.0
 """For the whole test: below the 60 s after which common reverse proxies give up waiting."""
-ANSWER_SECONDS = 20.0
-"""For one answer; PrestaShop makes its root in well under one."""
+ANSWER_SECONDS = QUEUE_SECONDS + 5.0
+"""For one answer, the wait for a turn at the store included: who gets none hears `store_busy`, not `store_timeout`."""
 ROOT_BYTES = 512 * 1024
 """Largest answer that is read; a full-access root has some 32 KB."""
 DISPATCHER = "/webservice/dispatcher.php?url="
@@ -33,6 +35,9 @@ TRIAL = "con_trial"
 """The id of a connection that differs from the tested one, so that the pool of the latter is left alone."""
 _FIELDS = (("User-Agent", "Postern"), ("Accept", "*/*"), ("Accept-Encoding", "identity"))
 """Firewalls refuse requests without the first two; without the third a store may answer packed (RFC 9110 §12.5.3)."""
+
+_BROKEN_LINE = frozenset({"store_closed_early", "store_tls"})
+"""What a line that ends in the middle of an answer, or of a TLS handshake, looks like from here."""
 
 AgentState = Literal["known", "unknown", "revoked"]
 LookUpAgent = Callable[[str, str], Awaitable[AgentState]]
@@ -61,7 +66,7 @@ class ConnectionTest:
 
     async def run(self, connection: Connection) -> Report:
         """Raises only what `look_up_agent` raises."""
-        walk = _Walk(connection)
+        walk = _Walk(connection, self._registry)
         try:
             async with asyncio.timeout(self._test_seconds):
                 await self._reach(walk)
@@ -164,20 +169,22 @@ class _FailedError(Exception):
 class _Walk:
     """A test on its way: the connection, the hop it has come to, and the report so far."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, registry: Registry) -> None:
         self.connection = connection
         self.writer = Writer(connection)
+        self._registry = registry
         self._at = Step.AGENT if connection.mode is Mode.ON_PREMISE else Step.TCP
 
     @asynccontextmanager
     async def timed(self, step: Step) -> AsyncIterator[None]:
         """The step passes if the block does; a failure of the gateway is put to the hop where it belongs."""
         self._at = step
+        tunnels = self._registry.of(self.connection.agent or "")
         began = asyncio.get_running_loop().time()
         try:
             yield
         except GatewayError as error:
-            raise _FailedError(trouble_of(error, step)) from None
+            raise _FailedError(_blamed(trouble_of(error, step), tunnels)) from None
         self.writer.passed(step, (asyncio.get_running_loop().time() - began) * 1000)
 
     def accept(self, asked: tuple[Answer, Accepted]) -> None:
@@ -190,6 +197,12 @@ class _Walk:
             self.writer.note("json_fails", "no answer in time")
         else:
             self.writer.failed(Trouble(self._at, "store_timeout", f"the test took longer than {seconds:.0f} s"))
+
+
+def _blamed(trouble: Trouble, tunnels: Sequence[Tunnel]) -> Trouble:
+    """A line that broke while a tunnel of the agent did was broken by it, not by the store at its end."""
+    broke = trouble.code in _BROKEN_LINE and any(tunnel.lost for tunnel in tunnels)
+    return Trouble(Step.ONLINE, "tunnel_lost") if broke else trouble
 
 
 def _is_json(body: bytes) -> bool:

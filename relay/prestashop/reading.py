@@ -41,9 +41,9 @@ class Element:
         return next((child for child in self.children if child.name == name), None)
 
 
-def parse(document: bytes) -> Element:
+def parse(document: bytes, *, elements: int = _ELEMENTS) -> Element:
     """The root element. A doctype is refused before anything in it is expanded. Raises NotXmlError."""
-    reader = _Reader()
+    reader = _Reader(elements)
     try:
         reader.parser.Parse(document, True)
     except expat.ExpatError as error:
@@ -56,10 +56,10 @@ def parse(document: bytes) -> Element:
 class _Reader:
     """UTF-8 whatever the document declares, as PrestaShop writes it: another codec never gets to work."""
 
-    def __init__(self) -> None:
+    def __init__(self, elements: int) -> None:
         self.root: Element | None = None
         self._open: list[Element] = []
-        self._count = 0
+        self._left = elements
         self.parser = expat.ParserCreate("UTF-8")
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
@@ -68,8 +68,8 @@ class _Reader:
         self.parser.StartDoctypeDeclHandler = self._refuse_doctype
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._count += 1
-        if self._count > _ELEMENTS or len(self._open) >= _DEPTH:
+        self._left -= 1
+        if self._left < 0 or len(self._open) >= _DEPTH:
             raise NotXmlError("it has too many elements, or too deep ones")
         element = Element(name, attributes)
         if self._open:

@@ -134,6 +134,10 @@ _WAY = {
         "The relay is at its limits. Try again in a minute.",
         "Le relais est à ses limites. Réessayez dans une minute.",
     ),
+    "relay_fault": Remedy(
+        "Something went wrong in the relay itself. Try again; if it stays so, tell whoever runs the relay.",
+        "Une erreur s'est produite dans le relais lui-même. Réessayez ; si cela dure, prévenez la personne qui gère le relais.",
+    ),
 }  # fmt: skip
 _ADDRESS = {
     "https_needed": Remedy(

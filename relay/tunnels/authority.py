@@ -76,9 +76,14 @@ class Authority:
         )
         return certificate.export_certificate().decode().strip()
 
-    def host_identity(self) -> tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]:
+    def host_identity(self, *names: str) -> tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]:
+        """`names`: further ones under which the host is known, to clients that do not know HOST_PRINCIPAL."""
         certificate = self._host_ca.generate_host_certificate(
-            self._host_key, key_id="relay", principals=[HOST_PRINCIPAL], valid_after="-1d", valid_before="+3650d"
+            self._host_key,
+            key_id="relay",
+            principals=[HOST_PRINCIPAL, *names],
+            valid_after="-1d",
+            valid_before="+3650d",
         )
         return self._host_key, certificate
 

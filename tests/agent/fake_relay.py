@@ -14,6 +14,8 @@ from typing import Any
 import asyncssh
 
 from agent.wire import ssh
+from agent.wire.control import FROM_AGENT, ControlChannel, Message
+from agent.wire.destination import CONTROL
 from agent.wire.enrolment import (
     INSTANCE_SIGNATURE,
     NONCE,
@@ -68,6 +70,9 @@ class Tunnel(asyncssh.SSHServer):
         self.published: list[tuple[str, int]] = []
         self.user = ""
         self.lost = asyncio.Event()
+        self.control: ControlChannel | None = None
+        self.heard: list[Message] = []
+        """What the agent said on the control channel."""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.ssh = conn
@@ -88,6 +93,8 @@ class Tunnel(asyncssh.SSHServer):
     async def server_requested(self, host: str, port: int) -> asyncssh.SSHListener | bool:
         if self.relay.mute:
             await asyncio.Event().wait()
+        if (host, port) == (CONTROL.host, CONTROL.port):
+            return self.relay.begin_control(self)
         if (host, port) in self.relay.unwanted:
             return False
         self.published.append((host, port))
@@ -97,6 +104,19 @@ class Tunnel(asyncssh.SSHServer):
             self.relay.tunnels_ever += 1
         self.relay.changed.set()
         return asyncssh.SSHListener()
+
+    def control_begun(self, control: ControlChannel) -> None:
+        self.control = control
+
+    def control_message(self, message: Message) -> None:
+        self.heard.append(message)
+        self.relay.changed.set()
+
+    def control_ended(self, _control: ControlChannel, _fault: str) -> None:
+        self.control = None
+
+    async def open_control(self) -> None:
+        await self.ssh.create_connection(lambda: ControlChannel(FROM_AGENT, self), CONTROL.host, CONTROL.port)
 
     async def open(
         self, host: str, port: int, originator: str = "con_test", **options: Any
@@ -122,6 +142,9 @@ class FakeRelay:
         self.asked: list[Asked] = []
         self.mute = False
         self.unwanted: set[tuple[str, int]] = set()
+        self.controlled = False
+        """Whether control channels are opened."""
+        self._tasks: set[asyncio.Task[None]] = set()
         self.tunnels: list[Tunnel] = []
         self.tunnels_ever = 0
         self.connections = 0
@@ -151,6 +174,13 @@ class FakeRelay:
         for tunnel in list(self.tunnels):
             tunnel.ssh.abort()
         await self.acceptor.wait_closed()
+
+    def begin_control(self, tunnel: Tunnel) -> asyncssh.SSHListener | bool:
+        if self.controlled:
+            task = asyncio.ensure_future(tunnel.open_control())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return asyncssh.SSHListener() if self.controlled else False
 
     async def tunnel(self, *, stores: int = 1, newer_than: int = 0) -> Tunnel:
         """The newest tunnel, once it has published so many stores."""

@@ -22,6 +22,7 @@ from agent.forward import Forward
 from agent.forwarder import DialError, dial
 from agent.https import Link
 from agent.identity import Identity
+from agent.racing import Won
 from agent.resolver import Address, Resolver
 from agent.transports import TcpDialer
 from agent.tunnel import Tunnel
@@ -74,7 +75,9 @@ async def pair(relay: FakeRelay, identity: Identity) -> AsyncIterator[OpenPair]:
         enrolment = Enrolment(relay.url, identity, lambda: relay.token, Link(relay.url, None))
         admission = await enrolment.enrol(published)
         resolver = resolver or Resolver()
-        tunnel = await Tunnel.open(admission, admission.endpoints[0], TcpDialer(resolver), resolver)
+        endpoint = admission.endpoints[0]
+        won = Won(await TcpDialer(resolver).dial(endpoint), endpoint)
+        tunnel = await Tunnel.open(admission, won, resolver)
         opened.append(tunnel)
         return Pair(tunnel, await relay.tunnel(stores=len(stores)))
 
@@ -417,7 +420,7 @@ async def test_a_leaving_tunnel_takes_no_more_but_finishes_what_runs(pair: OpenP
     shop = await open_shop(echo)
     tunnel = await pair(f"http://shop.lan=127.0.0.1:{shop.port}")
     reader, writer = await tunnel.relay.open("shop.lan", 80)
-    tunnel.agent.leave()
+    tunnel.agent.leave("as the test wants")
     assert await tunnel.refused("shop.lan") == ChannelRefusal.AGENT_LEAVING
     done = asyncio.ensure_future(tunnel.agent.done())
     writer.write(b"still here")

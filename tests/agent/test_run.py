@@ -385,7 +385,7 @@ async def test_status_shows_the_running_agent(site: Site, tmp_path: Path) -> Non
     assert told.status == 0
     assert status["agent"] == {"id": site.relay.agent_id, "name": "Backoffice"}
     assert status["instance"].startswith("ins_")
-    assert status["tunnels"][0] | {"since": 0} == {
+    assert status["tunnels"][0] | {"since": 0, "round_trip_ms": 0} == {
         "slot": 0,
         "state": "standing",
         "node": "n1",
@@ -393,6 +393,7 @@ async def test_status_shows_the_running_agent(site: Site, tmp_path: Path) -> Non
         "address": f"127.0.0.1:{site.relay.ssh_port}",
         "since": 0,
         "channels": 0,
+        "round_trip_ms": 0,
     }
     assert status["stores"][0]["origin"] == "http://shop.lan"
     assert 3500 < status["certificate_seconds"] <= 3600

@@ -98,6 +98,9 @@ def test_a_missing_token_is_told_apart_from_a_bad_one(tmp_path: Path) -> None:
     """An enrolled agent can go on without, but not with a wrong one."""
     with pytest.raises(TokenMissingError):
         settings(token_file=tmp_path / "none").read_token()
+    (tmp_path / "empty").write_text(" \n")
+    with pytest.raises(TokenMissingError, match="is empty"):
+        settings(token_file=tmp_path / "empty").read_token()
     (tmp_path / "bad").write_bytes(b"postern_\xff\xfe")
     with pytest.raises(ConfigurationError, match="holds no good access token") as caught:
         settings(token_file=tmp_path / "bad").read_token()

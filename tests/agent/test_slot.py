@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 
 from agent import slot
-from agent.slot import choose, retire
-from agent.tunnel import TunnelError
+from agent.board import SECOND_SECONDS, Board
+from agent.lifelines import Lifelines
+from agent.login import TunnelError
+from agent.reconnect import Reconnect
+from agent.slot import Slot, choose, retire
+from agent.tunnel import Place
+from agent.wire.control import Suspect
 from agent.wire.enrolment import Endpoint
 
 
@@ -25,19 +30,20 @@ WEB = endpoint("n1", "websocket")
 
 def test_the_second_slot_takes_another_node() -> None:
     """And the first one the first; with one node only, both take it."""
-    assert choose([N1, N2], {"tcp"}, set(), 0) == N1
-    assert choose([N1, N2], {"tcp"}, {"n1"}, 0) == N2
-    assert choose([N1], {"tcp"}, {"n1"}, 0) == N1
+    assert choose([N1, N2], {"tcp"}, set(), 0) == [N1]
+    assert choose([N1, N2], {"tcp"}, {("n1", "tcp")}, 0) == [N2]
+    assert choose([N1], {"tcp"}, {("n1", "tcp")}, 0) == [N1]
 
 
-def test_each_failure_moves_on_to_the_next_endpoint() -> None:
+def test_each_failure_moves_on_to_the_next_node() -> None:
     """Around and around, so that no dead node keeps the agent off; free nodes come first."""
-    assert [choose([N1, N2, N3], {"tcp"}, {"n2"}, tries) for tries in range(4)] == [N1, N3, N2, N1]
+    assert [choose([N1, N2, N3], {"tcp"}, {("n2", "")}, tries) for tries in range(4)] == [[N1], [N3], [N2], [N1]]
 
 
-def test_what_cannot_be_spoken_is_not_chosen() -> None:
-    """And if nothing is left, that is told."""
-    assert choose([WEB, N2], {"tcp"}, set(), 0) == N2
+def test_all_ways_to_the_node_are_dialled() -> None:
+    """Those that can be spoken; if nothing is left, that is told."""
+    assert choose([N1, WEB, N2], {"tcp", "websocket"}, set(), 0) == [N1, WEB]
+    assert choose([WEB, N2], {"tcp"}, set(), 0) == [N2]
     with pytest.raises(TunnelError, match="only by websocket"):
         choose([WEB], {"tcp"}, set(), 0)
 
@@ -52,7 +58,7 @@ class Replaced:
         self.is_done = asyncio.Event()
         self.is_lost = asyncio.Event()
 
-    def leave(self) -> None:
+    def leave(self, _reason: str) -> None:
         self.heard.append("leave")
 
     async def done(self) -> None:
@@ -93,3 +99,85 @@ async def test_a_replaced_tunnel_is_not_waited_for_without_end(how: str) -> None
     await asyncio.wait_for(retire(tunnel), 1)
     assert tunnel.heard[-1] == "close"
     assert len(asyncio.all_tasks()) == 1
+
+
+def admission(*endpoints: Endpoint) -> Any:
+    return SimpleNamespace(endpoints=endpoints, expires_at=time.monotonic() + 3600, taken_at=time.monotonic())
+
+
+class Standing:
+    """A tunnel that stands, and keeps what is said in it."""
+
+    def __init__(self, admission: Any, number: int, generation: int = 1, node: str = "n1") -> None:
+        self.admission = admission
+        self.place = Place(number, generation)
+        self.endpoint = endpoint(node)
+        self.standing = True
+        self.draining_since: float | None = None
+        self.said: list[Any] = []
+        self.suspicions = 0
+
+    def say(self, message: Any) -> None:
+        self.said.append(message)
+
+    def suspect(self) -> None:
+        self.suspicions += 1
+
+
+def make_slot(number: int, board: Board) -> Slot:
+    unused: Any = None
+    timing = Reconnect(lambda: 0.5)
+    return Slot(
+        number, board=board, dialer=unused, resolver=unused, lifelines=Lifelines(), timing=timing, retire=lambda _: None
+    )
+
+
+def test_the_first_tunnel_comes_before_the_second() -> None:
+    """While none stands, the others wait for it; then they follow, spread by how long its login took."""
+    board = Board()
+    board.admission = admission(N1)
+    first, second = make_slot(0, board), make_slot(1, board)
+    assert first._pause() == 0
+    assert second._pause() == slot.REST_SECONDS
+    tunnel: Any = Standing(board.admission, 0)
+    board.stands(0, tunnel, login_seconds=0.0)
+    assert 0 <= second._pause() <= SECOND_SECONDS
+    pauses = []
+    for _ in range(50):
+        board.tunnels.clear()
+        board.stands(0, tunnel, login_seconds=2.0)
+        pauses.append(second._pause())
+    assert SECOND_SECONDS < max(pauses) <= 20.0
+
+
+def test_a_slot_moves_from_a_node_that_will_be_gone() -> None:
+    """To another one, within a moment and before the node is gone; where there is none, it stays."""
+    board = Board()
+    board.admission = admission(N1, N2)
+    mover = make_slot(0, board)
+    tunnel: Any = Standing(board.admission, 0)
+    board.stands(0, tunnel, 0.0)
+    assert mover._pause() == slot.REST_SECONDS
+    tunnel.draining_since = time.monotonic()
+    assert 0 <= mover._pause() <= slot.DRAIN_SECONDS
+    assert choose(board.admission.endpoints, {"tcp"}, mover._taken(), 0) == [N2]
+    board.admission = tunnel.admission = admission(N1)
+    assert mover._pause() == slot.REST_SECONDS
+
+
+def test_a_dead_tunnel_is_told_through_the_others() -> None:
+    """By slot and generation; and what the relay says of ours is heeded for that generation alone."""
+    board = Board()
+    board.admission = admission(N1)
+    dead, other = Standing(board.admission, 0, 5), Standing(board.admission, 1, 2)
+    for tunnel in (dead, other):
+        standing: Any = tunnel
+        board.stands(tunnel.place.slot, standing, 0.0)
+    accused: Any = dead
+    board.accuse(accused)
+    assert (dead.said, other.said) == ([], [Suspect(slot=0, generation=5)])
+    board.suspected(0, 4)
+    board.suspected(3, 1)
+    assert dead.suspicions == 0
+    board.suspected(0, 5)
+    assert dead.suspicions == 1

@@ -11,13 +11,17 @@ import asyncssh
 import pytest
 from asyncssh.packet import String, UInt32
 
+from agent import __version__
 from agent.enrolment import Admission, Enrolment
 from agent.https import Link
 from agent.identity import Identity
+from agent.login import LoginRefusedError, TunnelError
+from agent.racing import Won
 from agent.resolver import Resolver
 from agent.transports import TcpDialer
-from agent.tunnel import LoginRefusedError, Tunnel, TunnelError
+from agent.tunnel import FIRST, PROCESS, Place, Tunnel
 from agent.wire import ssh
+from agent.wire.control import AgentHello, Bye, Drain, RetryAfter, Suspect
 from agent.wire.destination import Store
 from agent.wire.enrolment import Endpoint
 from agent.wire.refusal import ChannelRefusal
@@ -35,12 +39,17 @@ def enrol(relay: FakeRelay, identity: Identity) -> Enrol:
     return lambda: enrolment.enrol(STORES)
 
 
-async def open_tunnel(admission: Admission, port: int | None = None) -> Tunnel:
-    resolver = Resolver()
+async def dialled(endpoint: Endpoint) -> Won:
+    return Won(await TcpDialer(Resolver()).dial(endpoint), endpoint)
+
+
+async def open_tunnel(
+    admission: Admission, port: int | None = None, place: Place = FIRST, neighbours: Any = None
+) -> Tunnel:
     endpoint = admission.endpoints[0]
     if port:
         endpoint = Endpoint(transport="tcp", node="n1", host="127.0.0.1", port=port)
-    return await Tunnel.open(admission, endpoint, TcpDialer(resolver), resolver)
+    return await Tunnel.open(admission, await dialled(endpoint), Resolver(), place, neighbours)
 
 
 async def fails(admission: Admission, port: int | None = None) -> TunnelError:
@@ -122,34 +131,19 @@ async def test_a_certificate_that_the_relay_does_not_take_is_told_apart(relay: F
     assert isinstance(await fails(await enrol()), LoginRefusedError)
 
 
-async def test_a_port_that_is_closed_is_told(enrol: Enrol) -> None:
-    """With the system's reason; nobody refused us, so it is tried again soon."""
-    error = await fails(await enrol(), 9)
-    assert "127.0.0.1:9 cannot be reached: Connection refused" in str(error)
-    assert not error.refused
-
-
-async def test_a_port_that_says_nothing_is_given_up(enrol: Enrol, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A firewall that lets the connection through and swallows SSH looks like this."""
-    monkeypatch.setattr("agent.tunnel.LOGIN_SECONDS", 0.3)
-    admission = await enrol()
-    async with server(lambda _: None) as port:
-        assert "does not finish an SSH login" in str(await fails(admission, port))
-
-
-@pytest.mark.parametrize(
-    "words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00" * 5000, b"SSH-2.0-x\r\n" + b"\xff" * 5000]
-)
-async def test_a_port_that_speaks_something_else_is_told(
+@pytest.mark.parametrize("words", [b"", b"\x00" * 5000, b"\xff" * 5000, b"\x00\x00\x00\x0c\x0a\x14" + b"A" * 300])
+async def test_what_names_itself_ssh_and_is_none_is_given_up(
     enrol: Enrol, words: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No trace, no wait without end."""
-    monkeypatch.setattr("agent.tunnel.LOGIN_SECONDS", 0.5)
+    """A firewall that lets the greeting through and swallows or spoils the rest looks like this: no trace, no wait."""
+    monkeypatch.setattr("agent.login.LOGIN_SECONDS", 0.3)
     admission = await enrol()
-    async with server(lambda writer: writer.write(words)) as port:
+    async with server(lambda writer: writer.write(b"SSH-2.0-x\r\n" + words)) as port:
         error = await fails(admission, port)
     assert str(port) in str(error)
     assert str(error).isprintable()
+    if not words:
+        assert "does not finish an SSH login" in str(error)
 
 
 async def test_one_refused_store_does_not_keep_the_others_off(relay: FakeRelay, enrol: Enrol) -> None:
@@ -191,17 +185,17 @@ async def test_a_relay_that_does_not_confirm_the_stores_is_left(
     assert "did not confirm the stores" in str(await fails(await enrol()))
 
 
-async def test_a_frozen_relay_is_noticed_by_the_keepalive(
-    relay: FakeRelay, enrol: Enrol, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_frozen_relay_is_noticed(relay: FakeRelay, enrol: Enrol, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing has to be sent or received for it, and nobody has to close."""
-    monkeypatch.setitem(ssh.CLIENT, "keepalive_interval", 0.1)
+    monkeypatch.setattr("agent.tunnel.QUIET_SECONDS", 0.3)
+    monkeypatch.setattr("agent.wire.pulse.PATIENCE_SECONDS", 0.3)
     tunnel = await open_tunnel(await enrol())
     seen = await relay.tunnel(stores=2)
     transport: Any = seen.ssh._transport
     transport.pause_reading()
     assert await asyncio.wait_for(tunnel.lost(), 5) == "the relay stopped answering"
     assert not tunnel.standing
+    assert tunnel.found_dead
 
 
 async def test_what_ends_a_tunnel_is_told(relay: FakeRelay, enrol: Enrol) -> None:
@@ -239,4 +233,115 @@ async def test_the_relay_may_open_nothing_but_channels_to_stores(relay: FakeRela
             await chan._open(*kind)
         assert tunnel.standing, kind
     assert tunnel.standing
+    await tunnel.close()
+
+
+class Told:
+    """The agent's other tunnels, as a tunnel sees them."""
+
+    def __init__(self) -> None:
+        self.accused: list[tuple[int, int]] = []
+        self.changes = 0
+
+    def suspected(self, slot: int, generation: int) -> None:
+        self.accused.append((slot, generation))
+
+    def changed(self) -> None:
+        self.changes += 1
+
+
+async def controlled(relay: FakeRelay, enrol: Enrol, told: Told | None = None) -> tuple[Tunnel, Any]:
+    """A tunnel and the relay's end of it, once the agent has said hello."""
+    relay.controlled = True
+    tunnel = await open_tunnel(await enrol(), place=Place(1, 7), neighbours=told)
+    seen = await relay.tunnel(stores=2)
+    assert await eventually(lambda: bool(seen.heard))
+    return tunnel, seen
+
+
+async def test_the_agent_says_hello_on_the_control_channel(relay: FakeRelay, enrol: Enrol) -> None:
+    """Slot, process, generation and stores; the reserved name is no store, and its channel does not count as one."""
+    tunnel, seen = await controlled(relay, enrol)
+    assert seen.heard == [
+        AgentHello(
+            slot=1,
+            process=PROCESS,
+            generation=7,
+            version=__version__,
+            stores=["http://shop.lan", "http://two.lan:8080"],
+        )
+    ]
+    assert sorted(seen.published) == [("shop.lan", 80), ("two.lan", 8080)]
+    assert tunnel.published == STORES
+    assert tunnel.channels == 0
+    await tunnel.close()
+
+
+async def test_a_relay_that_knows_no_control_channel_is_served(relay: FakeRelay, enrol: Enrol) -> None:
+    """It may refuse the name: what is said then goes nowhere."""
+    tunnel = await open_tunnel(await enrol())
+    assert tunnel.published == STORES
+    tunnel.say(Bye(reason="nobody hears"))
+    tunnel.leave("the same")
+    await tunnel.close()
+
+
+async def test_what_the_relay_says_is_kept_and_told_on(relay: FakeRelay, enrol: Enrol) -> None:
+    """A drain, a time to wait, a suspicion for another tunnel, and why it ends this one."""
+    told = Told()
+    tunnel, seen = await controlled(relay, enrol, told)
+    for message in (Drain(seconds=30), RetryAfter(seconds=60), Suspect(slot=0, generation=3), Bye(reason="node gone")):
+        seen.control.send(message)
+    assert await eventually(lambda: told.changes == 4)
+    assert tunnel.draining_since is not None
+    assert tunnel.retry_after == 60
+    assert told.accused == [(0, 3)]
+    seen.ssh.abort()
+    assert await asyncio.wait_for(tunnel.lost(), 5) == "the relay ended it: node gone"
+
+
+async def test_a_malformed_word_ends_the_control_channel_and_not_the_tunnel(relay: FakeRelay, enrol: Enrol) -> None:
+    """Stores are served as before."""
+    tunnel, seen = await controlled(relay, enrol)
+    seen.control._chan.write(b"what?\n")
+    assert await eventually(lambda: seen.control is None)
+    with pytest.raises(asyncssh.ChannelOpenError) as refused:
+        await seen.open("shop.lan", 80)
+    assert refused.value.code == ChannelRefusal.STORE_REFUSED
+    assert tunnel.standing
+    await tunnel.close()
+
+
+async def test_who_leaves_says_so(relay: FakeRelay, enrol: Enrol) -> None:
+    """Before it takes no more channels."""
+    tunnel, seen = await controlled(relay, enrol)
+    tunnel.leave("the agent is shutting down")
+    assert await eventually(lambda: Bye(reason="the agent is shutting down") in seen.heard)
+    await tunnel.close()
+
+
+async def test_a_relay_suspected_of_death_is_asked_at_once(relay: FakeRelay, enrol: Enrol) -> None:
+    """One that answers is well; one that does not is left within seconds, though its connection stands."""
+    tunnel = await open_tunnel(await enrol())
+    seen = await relay.tunnel(stores=2)
+    assert await eventually(lambda: tunnel.round_trip is not None)
+    tunnel.suspect()
+    await asyncio.sleep(1)
+    assert tunnel.standing
+    transport: Any = seen.ssh._transport
+    transport.pause_reading()
+    began = asyncio.get_running_loop().time()
+    tunnel.suspect()
+    assert await asyncio.wait_for(tunnel.lost(), 5) == "the relay stopped answering"
+    assert asyncio.get_running_loop().time() - began < 4
+
+
+async def test_the_second_tunnel_names_itself_so(relay: FakeRelay, enrol: Enrol) -> None:
+    """A relay to which many come back lets the first ones in before."""
+    admission, place = await enrol(), Place(1, 1, second=True)
+    endpoint = admission.endpoints[0]
+    won = Won(await TcpDialer(Resolver()).dial(endpoint, place.version), endpoint)
+    tunnel = await Tunnel.open(admission, won, Resolver(), place)
+    seen = await relay.tunnel(stores=2)
+    assert seen.ssh.get_extra_info("client_version") == "SSH-2.0-postern second"
     await tunnel.close()

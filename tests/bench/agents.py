@@ -13,6 +13,7 @@ from pathlib import Path
 from agent.enrolment import Admission, Enrolment, EnrolmentError
 from agent.https import Link
 from agent.identity import Identity
+from agent.racing import Won
 from agent.resolver import Resolver
 from agent.transports import TcpDialer
 from agent.tunnel import Tunnel
@@ -48,7 +49,8 @@ async def keep(job: Job) -> None:
     async def dial(admission: Admission) -> Tunnel:
         async with door:
             endpoint = next(endpoint for endpoint in admission.endpoints if endpoint.transport == "tcp")
-            return await Tunnel.open(admission, endpoint, TcpDialer(resolver), resolver)
+            won = Won(await TcpDialer(resolver).dial(endpoint), endpoint)
+            return await Tunnel.open(admission, won, resolver)
 
     admissions = await asyncio.gather(*map(enrol, range(job.tunnels)))
     print(ENROLLED, flush=True)

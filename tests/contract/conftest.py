@@ -1,4 +1,4 @@
-"""A relay that runs as a process of its own, to be asked from outside."""
+"""A relay that runs as a process of its own, to be asked from outside: once on SQLite, once on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.relay.conftest import database_flags, new_postgresql, postgresql
 from tests.system.road import Road
 
+__all__ = ["new_postgresql", "postgresql"]
 
-@pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def road(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """Each module's own: what it finds there, it has put there."""
-    road = Road(tmp_path_factory.mktemp("contract"))
-    road.start_relay()
-    yield road
-    road.close()
+    with database_flags(request, request.param) as flags:
+        road = Road(tmp_path_factory.mktemp("contract"), settings=flags)
+        road.start_relay()
+        yield road
+        road.close()

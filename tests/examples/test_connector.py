@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.relay.conftest import database_flags
 from tests.system.programs import AGENT, HOST, ROOT, Program
 from tests.system.road import Road
 
@@ -15,12 +16,13 @@ CONNECTOR = str(ROOT / "deploy" / "examples" / "connector.py")
 DOMAIN = "shop.test"
 
 
-@pytest.fixture
-def road(tmp_path: Path) -> Iterator[Road]:
-    road = Road(tmp_path)
-    road.start_relay()
-    yield road
-    road.close()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def road(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Road]:
+    with database_flags(request, request.param) as flags:
+        road = Road(tmp_path, settings=flags)
+        road.start_relay()
+        yield road
+        road.close()
 
 
 def connector(road: Road, store_url: str, key: str, scope: str = "manage") -> tuple[Program, Path]:

@@ -40,6 +40,13 @@ class Machine:
         """A power cut; the disk stays."""
         script(SCRIPT, "crash", self.name)
 
+    def freeze(self) -> None:
+        """Every process of it stands still, as on a host that is suspended."""
+        script(SCRIPT, "freeze", self.name)
+
+    def thaw(self) -> None:
+        script(SCRIPT, "thaw", self.name)
+
     def run(
         self, *command: str, text: str | None = None, check: bool = True, seconds: float = COMMAND_SECONDS
     ) -> subprocess.CompletedProcess[str]:

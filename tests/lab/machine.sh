@@ -336,7 +336,7 @@ case $verb in
   *) [ "$(id -u)" = 0 ] || die "needs root" ;;
 esac
 case $verb in
-  start | exec | put | root | crash | stop)
+  start | exec | put | root | crash | stop | freeze | thaw)
     [[ ${1:-} =~ ^[a-z][a-z0-9-]{0,62}$ ]] || die "$verb: give the machine a name of a-z, 0-9 and -" ;;
 esac
 case $verb in
@@ -355,6 +355,8 @@ case $verb in
   root) pid=$(running "$1") && echo "/proc/$pid/root" ;;
   list) list ;;
   crash) crash "$1" ;;
+  freeze) running "$1" >/dev/null && echo 1 >"$(cgroup_of "$1")/cgroup.freeze" ;;
+  thaw) running "$1" >/dev/null && echo 0 >"$(cgroup_of "$1")/cgroup.freeze" ;;
   stop) stop "$@" ;;
   __inside) inside "$@" ;;
   -h | --help | help) usage ;;

@@ -14,6 +14,7 @@ ROOT = HERE.parents[1]
 PREFIX = os.environ.get("LAB_PREFIX", "pl-")
 SHOP, LAN, CLOUD = "10.77.1.10", "10.77.1.20", "10.77.2.1"
 """Where the agent is, where the shop's web server is, where the relay is."""
+CLOUD_IPV6 = "fd77:2::1"
 
 
 class Network:

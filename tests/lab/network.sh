@@ -15,6 +15,7 @@
 #   idle SECONDS      NAT idle time-out of established TCP flows (432000 at first)
 #   rst on|off        whoever sends on an established flow gets a RST from the firewall
 #   dpi on|off        drop packets whose TCP payload begins with "SSH-"
+#   v4 on|off         IPv4 finds its way through the firewall, or not; IPv6 (fd77:1::/64, no NAT) does
 #   port N on|off     let new connections out to TCP port N, or not
 #   link up|down      plug in or pull the WAN cable
 #   newip             the provider gives the router another address (10.77.2.2 <-> 10.77.2.3)
@@ -100,7 +101,7 @@ up() {
 make_namespace() {
   ip netns add "$PREFIX$1"
   namespace_identity "$1" >>"$STATE/namespaces"
-  in_ns "$1" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 2>/dev/null || true # a kernel without IPv6 has no such setting
+  in_ns "$1" sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.default.accept_ra=0
   in_ns "$1" ip link set lo up
 }
 
@@ -116,6 +117,7 @@ make_names() { # `ip netns exec` shows these as /etc/hosts; there is no DNS in t
 make_lan() {
   in_ns fw ip link add lan type bridge
   in_ns fw ip addr add 10.77.1.1/24 dev lan
+  in_ns fw ip addr add fd77:1::1/64 dev lan nodad
   in_ns fw ip link set lan up
   plug_into_lan shop 10
   plug_into_lan lan 20
@@ -125,8 +127,10 @@ plug_into_lan() { # NS LAST_BYTE
   ip link add eth0 netns "$PREFIX$1" type veth peer name "lan-$1" netns "${PREFIX}fw"
   in_ns fw ip link set "lan-$1" master lan up
   in_ns "$1" ip addr add "10.77.1.$2/24" dev eth0
+  in_ns "$1" ip addr add "fd77:1::$2/64" dev eth0 nodad
   in_ns "$1" ip link set eth0 up
   in_ns "$1" ip route add default via 10.77.1.1 congctl "$CONGCTL"
+  in_ns "$1" ip -6 route add default via fd77:1::1 congctl "$CONGCTL"
 }
 
 make_wire_program() {
@@ -155,11 +159,14 @@ make_wire_veth() { ip link add wan netns "${PREFIX}fw" type veth peer name net n
 
 address_wire() {
   in_ns fw ip addr add 10.77.2.2/24 dev wan
+  in_ns fw ip addr add fd77:2::2/64 dev wan nodad
   in_ns fw ip link set wan up
   in_ns fw ip route add default via 10.77.2.1
   in_ns cloud ip addr add 10.77.2.1/24 dev net
   in_ns cloud ip addr add 10.77.9.9/32 dev lo
+  in_ns cloud ip addr add fd77:2::1/64 dev net nodad
   in_ns cloud ip link set net up
+  in_ns cloud ip -6 route add fd77:1::/64 via fd77:2::2 congctl "$CONGCTL"
   in_ns cloud ip route replace 10.77.2.0/24 dev net src 10.77.2.1 congctl "$CONGCTL"
   in_ns cloud ip route add 10.77.1.0/24 via 10.77.2.2 # an attacker's route: what comes in is dropped by rule, not by luck
 }
@@ -176,11 +183,13 @@ table inet fw {
   chain hole { }
   chain dpi { }
   chain rst { }
+  chain v4 { }
   chain input {
     type filter hook input priority filter; policy drop;
     iifname "lo" accept
     ct state established,related accept
     iifname "lan" icmp type echo-request accept
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
     ct state invalid counter name invalid_dropped drop
     iifname "wan" counter name inbound_dropped drop
   }
@@ -188,6 +197,7 @@ table inet fw {
     type filter hook forward priority filter; policy drop;
     ct mark 0xdead counter name dead_dropped drop
     jump hole
+    jump v4
     jump dpi
     ct state invalid counter name invalid_dropped drop
     jump rst
@@ -204,7 +214,7 @@ table ip nat {
   }
 }
 NFT
-  in_ns fw sysctl -qw net.ipv4.ip_forward=1 net.netfilter.nf_conntrack_tcp_loose=0
+  in_ns fw sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.netfilter.nf_conntrack_tcp_loose=0
   # where br_netfilter is loaded, LAN-internal frames would pass the firewall's rules
   in_ns fw sysctl -qw net.bridge.bridge-nf-call-iptables=0 2>/dev/null || true
 }
@@ -302,6 +312,7 @@ heal() {
   if [ -e "$STATE/wire" ]; then set_wire "$CLEAR_WIRE 0"; else rule hole off; fi
   rule rst off
   rule dpi off
+  rule v4 off
   nf flush set inet fw out_ports
   port 443 on
   idle $IDLE_DEFAULT
@@ -340,6 +351,12 @@ case $verb in
   flush) in_ns fw conntrack -F 2>&1 ;;
   rst) rule rst "${1:-}" ct state established meta l4proto tcp reject with tcp reset ;;
   dpi) rule dpi "${1:-}" meta l4proto tcp @ih,0,32 0x5353482d counter name dpi_dropped drop ;;
+  v4)
+    case ${1:-} in
+      on) rule v4 off ;;
+      off) rule v4 on meta nfproto ipv4 drop ;;
+      *) die "v4 on, or v4 off" ;;
+    esac ;;
   port)
     [[ ${1:-} =~ ^[0-9]+$ ]] || die "port N on|off"
     port "$@" ;;

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ ROOT = HERE.parents[1]
 HOST, STORE = "relay.test", "store.test"
 URL = f"https://{HOST}"
 AGENT_UNIT, RELAY_UNIT = "postern-agent.service", "postern-relay.service"
+RELAY_SOCKETS = ("postern-relay.socket", "postern-relay-ssh.socket")
 WHEELS = "/var/tmp/wheels"
 CHECKOUT = "/root/postern"
 CA = "/root/ca.pem"
@@ -34,12 +38,33 @@ class Shop:
 
     def __init__(self, network: Network, log: Path) -> None:
         self._network = network
+        self._log = log
+        self._seen_before: list[dict[str, Any]] = []
+        self._start()
+
+    def _start(self) -> None:
         words = ("-m", "tests.store", "--http", f"{LAN}:80", "--domain", STORE, "--control", SHOP_CONTROL)
-        self._process = network.spawn("lan", sys.executable, *words, log=log)
+        self._process = self._network.spawn("lan", sys.executable, *words, "--seed", "1", log=self._log)
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise AssertionError(f"the shop did not start: {log.read_text()[-500:]}")
+            raise AssertionError(f"the shop did not start: {self._log.read_text()[-500:]}")
         self.key = str(json.loads(line)["keys"]["full"])
+
+    def restart(self) -> None:
+        """Its web server goes, with what it was about to answer, and comes again."""
+        self._seen_before = self.requests()
+        self._process.kill()
+        self._process.wait(10)
+        self._start()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections, as far as its kernel does, and answers nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def set(self, **knobs: Any) -> None:
         """Give it troubles, such as `first_byte_delay=2`."""
@@ -47,7 +72,7 @@ class Shop:
 
     def requests(self) -> list[dict[str, Any]]:
         """What the web server has seen, the oldest of the last ten thousand first."""
-        return [dict(request) for request in self._control("requests")]
+        return self._seen_before + [dict(request) for request in self._control("requests")]
 
     def _control(self, what: str, data: str = "") -> Any:
         url = f"http://{SHOP_CONTROL}/__store__/{what}"
@@ -84,10 +109,11 @@ class Relay:
         machine.run(*pip, "postern[relay]", seconds=INSTALL_SECONDS)
         machine.put(ROOT / "systemd" / "postern-relay.sysusers", "/etc/sysusers.d/postern-relay.conf")
         machine.run("systemd-sysusers")
-        machine.put(ROOT / "systemd" / RELAY_UNIT, f"/etc/systemd/system/{RELAY_UNIT}")
+        for unit in (RELAY_UNIT, *RELAY_SOCKETS):
+            machine.put(ROOT / "systemd" / unit, f"/etc/systemd/system/{unit}")
         machine.write("/etc/postern/relay.toml", _example("examples/relay.toml"))
         machine.run("systemctl", "daemon-reload")
-        machine.run("systemctl", "enable", "--quiet", "--now", RELAY_UNIT)
+        machine.run("systemctl", "enable", "--quiet", "--now", *RELAY_SOCKETS, RELAY_UNIT)
         self._start_proxy()
 
     def _start_proxy(self) -> None:

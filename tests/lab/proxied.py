@@ -137,13 +137,16 @@ def targets(upstream: Upstream) -> dict[str, Any]:
 
 
 def headers(upstream: Upstream) -> dict[str, Any]:
-    ask("GET", "/headers", headers=[*((name, str(n)) for n, name in enumerate(NAMES)), ("X-Long", "y" * 20_000)])
+    forged = [("X-Forwarded-For", "203.0.113.66"), ("Forwarded", "for=203.0.113.66")]
+    given = [*((name, str(n)) for n, name in enumerate(NAMES)), ("X-Long", "y" * 20_000), *forged]
+    ask("GET", "/headers", headers=given)
     lines = upstream.heads[-1][1].decode("latin-1").split("\r\n")[1:-2]
     pairs = [line.split(": ", 1) for line in lines]
     return {
         "names": [name for name, _ in pairs],
         "again": [value for name, value in pairs if name.lower() == "x-again"],
         "host": [value for name, value in pairs if name.lower() == "host"],
+        "caller": [(name.lower(), value) for name, value in pairs if "forwarded" in name.lower()],
         "long": [len(value) for name, value in pairs if name.lower() == "x-long"],
         "upstream connections": len({number for number, _ in upstream.heads}),
     }

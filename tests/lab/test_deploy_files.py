@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.settings import Settings as AgentSettings
+from relay.listening.sockets import HTTP, SSH, SSH_STOCK
 from relay.settings import Settings as RelaySettings
 from relay.settings import load
 
@@ -108,3 +109,28 @@ def test_a_unit_starts_a_program_of_the_project_with_its_example_settings(unit: 
     assert program in SCRIPTS
     assert (ROOT / "deploy/examples" / Path(config).name).exists()
     assert "\nRestartPreventExitStatus=78\n" in text
+
+
+@pytest.mark.parametrize(
+    ("unit", "name", "setting"),
+    [
+        ("postern-relay", HTTP, "http"),
+        ("postern-relay-ssh", SSH, "ssh"),
+        ("postern-relay-ssh-stock", SSH_STOCK, "ssh_stock"),
+    ],
+)
+def test_a_socket_unit_hands_over_what_the_relay_asks_for(unit: str, name: str, setting: str) -> None:
+    """By the name that the relay knows, to the relay's service, on the port of the example settings."""
+    text = (ROOT / "systemd" / f"{unit}.socket").read_text()
+    lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    assert (lines["FileDescriptorName"], lines["Service"]) == (name, "postern-relay.service")
+    address = getattr(load(ROOT / "deploy/examples/relay.toml", {}), setting)
+    assert address is None or int(lines["ListenStream"].rpartition(":")[2]) == address.port
+
+
+def test_the_grace_period_fits_into_the_time_that_systemd_gives() -> None:
+    """The relay is not killed while it lets requests finish."""
+    unit = (ROOT / "systemd/postern-relay.service").read_text()
+    given = int(re.findall(r"^TimeoutStopSec=([0-9]+)$", unit, re.MULTILINE)[0])
+    grace = float(re.findall(r"^GRACE_SECONDS = ([0-9.]+)$", (ROOT / "relay/app.py").read_text(), re.MULTILINE)[0])
+    assert given >= grace + 15

@@ -72,6 +72,14 @@ def test_headers_pass(told: dict[str, Any], proxy: tuple[Machine, str]) -> None:
         assert [name for name in told["names"] if name in NAMES] == NAMES
 
 
+def test_the_proxy_says_who_asks(told: dict[str, Any]) -> None:
+    """By the connection's own address, in one field; what the caller says of itself does not pass."""
+    said = dict(told["caller"])
+    assert len(said) == len(told["caller"])
+    assert said.pop("x-forwarded-for") == "127.0.0.1"
+    assert "forwarded" not in said
+
+
 def test_the_proxy_adds_no_wish_of_its_own(told: dict[str, Any]) -> None:
     """It asks for no compression, and for no end of the connection to the relay, which it uses again."""
     names = [name.lower() for name in told["names"]]

@@ -21,7 +21,7 @@ class Verdict:
     agent_noticed: float | None
     relay_noticed: float | None
     recovered: float | None
-    """The first good answer to a request that began after the fault."""
+    """The first good answer to a request that began when the fault was over; from then on."""
     settled: float | None
     """The end of the last request that failed or was held."""
     sent: int
@@ -46,17 +46,19 @@ class Verdict:
         *,
         agent_noticed: float | None,
         relay_noticed: float | None,
+        over: float | None = None,
     ) -> Verdict:
-        """`began`: when the fault had come about; `seen`: the numbers of the requests that came to the shop."""
+        """`began`: when the fault had come about; `over`: when it ended, if it did; `seen`: what came to the shop."""
         times = Counter(seen)
         ill = [fate for fate in fates if not fate.well]
         held = [fate for fate in fates if fate.well and fate.seconds > HELD_SECONDS]
-        good = (fate.end for fate in fates if fate.well and fate.begin > began)
+        ended = began if over is None else over
+        good = (fate.end for fate in fates if fate.well and fate.begin > ended)
         return cls(
             fault=fault,
             agent_noticed=_since(began, agent_noticed),
             relay_noticed=_since(began, relay_noticed),
-            recovered=_since(began, min(good, default=None)),
+            recovered=_since(ended, min(good, default=None)),
             settled=_since(began, max((fate.end for fate in ill + held), default=None)),
             sent=len(fates),
             failed=len(ill),

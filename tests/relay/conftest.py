@@ -67,6 +67,16 @@ def new_postgresql(postgresql: str) -> NewPostgresql:
     return make
 
 
+@contextmanager
+def database_flags(request: pytest.FixtureRequest, kind: str) -> Iterator[list[str]]:
+    """For the command line of a relay: none for SQLite, which lies in its state directory, else a new database's."""
+    if kind == "sqlite":
+        yield []
+        return
+    with request.getfixturevalue("new_postgresql")("template1") as address:
+        yield ["--database-url", address]
+
+
 @pytest.fixture(scope="session")
 def postgresql_template(new_postgresql: NewPostgresql) -> Iterator[str]:
     """The name of a migrated database, to be copied: much quicker than the steps themselves."""

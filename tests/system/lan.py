@@ -36,7 +36,7 @@ def open_lan(road: Road) -> Iterator[Lan]:
     with socket.socket() as deaf, ExitStack() as stack:
         deaf.bind((HOST, 0))
         deaf.listen(0)
-        _fill(deaf, stack)
+        fill(deaf, stack)
         stores = {
             DOMAIN: f"{HOST}:{shop.port}",
             CONFORMANCE_DOMAIN: f"{HOST}:{conformance}",
@@ -53,7 +53,7 @@ def open_lan(road: Road) -> Iterator[Lan]:
             yield Lan(shop, agent, conformance, recorded, unanswered)
 
 
-def _fill(deaf: socket.socket, stack: ExitStack) -> None:
+def fill(deaf: socket.socket, stack: ExitStack) -> None:
     """Take every place in the queue of a listener that accepts nobody: who comes now gets no answer at all."""
     while True:
         waiting = stack.enter_context(socket.socket())

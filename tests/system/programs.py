@@ -28,6 +28,14 @@ TAIL_CHARACTERS = 600  # of one line
 PLAIN_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 # if a program may not dump core, then because it has forbidden that itself
 CORES_ALLOWED = ["sh", "-c", 'ulimit -c "$(ulimit -H -c)"; exec "$@"', "sh"]
+HAND_OVER = """
+import os, sys
+numbers = [int(number) for number in sys.argv[1].split()]
+for place, number in enumerate(numbers):
+    os.dup2(number, 3 + place)
+named = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(numbers)), "LISTEN_FDNAMES": sys.argv[2]}
+os.execve(sys.argv[3], sys.argv[3:], os.environ | named)
+"""
 
 Found = TypeVar("Found")
 
@@ -99,18 +107,29 @@ def finish(
 class Program:
     """A program that runs until it is stopped."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, *, piped: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        piped: bool = False,
+        sockets: Mapping[str, socket.socket] | None = None,
+    ) -> None:
+        """`sockets` are handed over by name, as systemd does it (sd_listen_fds(3))."""
         self.name, self.command, self.log = name, command, log
+        handed = sockets or {}
         self._told = False
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*CORES_ALLOWED, *command],
+                [*CORES_ALLOWED, *_taking(handed), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if piped else output,
                 stderr=output,
                 cwd=ROOT,
                 env=environment(),
                 start_new_session=True,
+                pass_fds=[sock.fileno() for sock in handed.values()],
             )
 
     @property
@@ -175,6 +194,12 @@ class Program:
             if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError(f"{self.name} has no {field}")
+
+
+def _taking(sockets: Mapping[str, socket.socket]) -> list[str]:
+    """Puts the sockets where a program looks for them, and then becomes it."""
+    numbers = " ".join(str(sock.fileno()) for sock in sockets.values())
+    return [sys.executable, "-c", HAND_OVER, numbers, ":".join(sockets)] if sockets else []
 
 
 def problem_of(finished: Finished, name: str) -> str:

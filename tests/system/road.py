@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,6 +161,7 @@ class Road:
     home: Path
     public_url: str = ""
     public_ssh: str = ""
+    settings: Sequence[str] = ()  # further flags of the relay's
     secrets: set[str] = field(default_factory=set)  # texts that no log may hold
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _programs: list[Program] = field(default_factory=list)
@@ -186,11 +188,16 @@ class Road:
         given = ["--state-dir", str(self.state_dir), "--http", f"{HOST}:{self.http_port}"]
         given += ["--ssh", f"{HOST}:{self.ssh_port}"]
         given += ["--public-url", self.public_url] if self.public_url else []
-        return given + (["--public-ssh", self.public_ssh] if self.public_ssh else [])
+        return given + (["--public-ssh", self.public_ssh] if self.public_ssh else []) + list(self.settings)
 
-    def start_relay(self) -> Program:
-        """Start (or start again) the relay on the road's ports, and wait until it is ready."""
-        program = self.start("relay", [RELAY, "serve", *self.options])
+    def start_relay(
+        self, sockets: Mapping[str, socket.socket] | None = None, *, command: Sequence[str] = (RELAY,)
+    ) -> Program:
+        """Start (or start again) the relay on the road's ports, and wait until it is ready.
+
+        `sockets` are handed over to it by name, as systemd does it.
+        """
+        program = self.start("relay", [*command, "serve", *self.options], sockets=sockets)
         program.wait_for("ready", self._ready)
         self.relay = program
         return program
@@ -200,8 +207,15 @@ class Road:
         """An API token that may do everything."""
         return str(self.cli("tokens", "create", "--name", "tests", "--scope", "operate")["token"])
 
-    def start(self, name: str, command: Sequence[str], *, piped: bool = False) -> Program:
-        program = Program(name, command, self.home / f"{name}.log", piped=piped)
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        piped: bool = False,
+        sockets: Mapping[str, socket.socket] | None = None,
+    ) -> Program:
+        program = Program(name, command, self.home / f"{name}.log", piped=piped, sockets=sockets)
         self._programs.append(program)
         self._stack.callback(program.stop)
         return program
@@ -250,6 +264,7 @@ class Road:
         wait: bool = True,
         relay: str = "",
         options: Sequence[str] = (),
+        command: Sequence[str] = (AGENT,),
     ) -> Agent:
         """Start an agent that publishes stores, such as `http://shop.test=127.0.0.1:8000`."""
         name = self._name("postern-agent")
@@ -258,8 +273,8 @@ class Road:
         token_file.write_text(entry.token + "\n")
         directory = state_dir or self.home / f"{name}.state"
         given = [word for store in stores for word in ("--store", store)]
-        command = [AGENT, "run", "--relay", relay or self.url, "--token-file", str(token_file)]
-        program = self.start(name, [*command, "--state-dir", str(directory), *given, *options])
+        started = [*command, "run", "--relay", relay or self.url, "--token-file", str(token_file)]
+        program = self.start(name, [*started, "--state-dir", str(directory), *given, *options])
         agent = Agent(entry, program, directory, token_file)
         if wait:
             agent.wait_until_it_stands()

@@ -93,7 +93,8 @@ async def test_the_right_host_key_is_believed(tapped: Road, hop: Hop) -> None:
         hop.changes["believer"] = endpoint(port)
         agent = await start_agent(tapped, "believer")
         await asyncio.to_thread(agent.program.says, "but none of the stores")
-    assert met[:2] == [f"user {agent.entry.id}", f"store {DOMAIN}:80"]
+    assert met[0] == f"user {agent.entry.id}"
+    assert f"store {DOMAIN}:80" in met
 
 
 async def test_another_host_ca_is_not_believed(tapped: Road, hop: Hop) -> None:

@@ -11,7 +11,9 @@ from relay.prestashop.connection_test import ROOT_BYTES
 from relay.records import Mode
 
 SHOP, SECURE = "shop.test", "secure.test"
-REFUSED, NOWHERE, SILENT = "refused.test", "nowhere.test", "silent.test"
+REFUSED, NOWHERE, SILENT, FAR = "refused.test", "nowhere.test", "silent.test", "far.test"
+NO_WAY = "224.0.0.1"
+"""Where FAR is: no system connects to a group (ENETUNREACH), whatever its network."""
 BOTH = frozenset(Mode)
 CLOUD, PREMISE = frozenset({Mode.CLOUD}), frozenset({Mode.ON_PREMISE})
 REALM = 'WWW-Authenticate: Basic realm="Welcome to PrestaShop Webservice, please enter the authentication key"'
@@ -31,7 +33,7 @@ class Cell:
     """Something that the detail must say."""
     host: str = SHOP
     shown: str = ""
-    """The certificate that the store shows (`premises` makes them), or `plain` for a port that knows no TLS."""
+    """The certificate that the store shows, or what answers in its place; `premises` has them."""
     trust: str = ""
     """By what it is verified: the test's own `ca`, or `pin` of another key; empty: public roots."""
     modes: frozenset[Mode] = BOTH
@@ -74,6 +76,7 @@ WAY = (
     Cell("the name of the store is not known", "name", "store_dns", host=NOWHERE),
     Cell("the port of the store is closed", "tcp", "store_refused", host=REFUSED),
     Cell("the machine of the store answers nothing", "tcp", "store_timeout", host=SILENT),
+    Cell("no way leads to the store's machine", "tcp", "store_unreachable", host=FAR),
     Cell("the certificate is signed by itself", "tls", "tls_self_signed", host=SECURE, shown="own"),
     Cell("the certificate's authority is not known", "tls", "tls_authority_unknown", host=SECURE, shown="good"),
     Cell("the certificate is made for another name", "tls", "tls_wrong_name", host=SECURE, shown="named", trust="ca"),
@@ -87,6 +90,8 @@ WAY = (
         trust="pin",
     ),
     Cell("https:// at a port that speaks plain HTTP", "tls", "tls_not_spoken", host=SECURE, shown="plain"),
+    Cell("the web server speaks only old versions of TLS", "tls", "tls_too_old", host=SECURE, shown="aged"),
+    Cell("TLS fails in some other way", "tls", "store_tls", host=SECURE, shown="shut", detail="during the TLS"),
     Cell(
         "the store closes the connection without an answer", "http", "store_closed_early", {"hang_up": "before_answer"}
     ),
@@ -308,12 +313,39 @@ KEY = (
     ),
 )
 CELLS = (*WAY, *ADDRESS, *WEBSERVICE, *KEY)
+SLOW = (
+    Cell(
+        "the store takes too long to answer",
+        "http",
+        "store_timeout",
+        {"first_byte_delay": 60.0},
+        detail="no whole answer",
+    ),
+)
+"""Met where the test waits for less than its half minute."""
+BUSY = (
+    ("the store has its share of requests under way", "http", "store_busy", "relay.gateway.pool.QUEUE_SECONDS"),
+    (
+        "the account has its share of requests under way",
+        "http",
+        "account_busy",
+        "relay.gateway.gateway.IN_FLIGHT_PER_ACCOUNT",
+    ),
+    ("the relay is full", "http", "relay_overloaded", "relay.gateway.gateway.IN_FLIGHT"),
+)
+"""Met while one request is under way, with the bound that is named lowered to 1."""
+FAULT = (("the relay itself fails", "http", "relay_fault"),)
 
 AGENT = (
     ("the agent does not exist", "agent", "agent_unknown"),
     ("the agent was revoked", "agent", "agent_revoked"),
     ("the agent is not connected", "online", "agent_offline"),
     ("the agent does not publish the store", "published", "store_not_published"),
+)
+TUNNEL = (
+    ("the agent has too many connections open", "online", "agent_busy"),
+    ("the agent itself fails", "online", "agent_fault"),
+    ("the tunnel breaks during the test", "online", "tunnel_lost"),
 )
 """What only an on-premise connection can have."""
 GUARDED = (("the address is not a public one (mode cloud)", "name", "store_forbidden"),)

@@ -22,7 +22,8 @@ from relay.prestashop.report import Report
 from relay.records import Connection, KeyPlace, Mode, Trust
 from relay.tunnels.registry import Registry
 from tests.relay.gateway.scene import Directory
-from tests.troubles.cells import NOWHERE, REFUSED, SILENT, Cell
+from tests.system.lan import fill
+from tests.troubles.cells import FAR, NO_WAY, NOWHERE, REFUSED, SILENT, Cell
 from tests.troubles.premises import Met, form_of, key_of, opened
 
 ID = "con_aaaaaaaaaaaaaaaa"
@@ -33,7 +34,7 @@ async def on_this_machine(host: str, _port: int) -> list[Address]:
     """A guard that lets everything through to here; only tests have it."""
     if host == NOWHERE:
         raise UnknownNameError
-    return [ipaddress.ip_address("127.0.0.1")]
+    return [ipaddress.ip_address(NO_WAY if host == FAR else "127.0.0.1")]
 
 
 async def no_agents(_account: str, _agent: str) -> AgentState:
@@ -82,6 +83,7 @@ def connection_of(form: dict[str, Any]) -> Connection:
         api_key=SecretStr(form["api_key"]),
         key_place=KeyPlace(form.get("key_place", "basic")),
         trust=Trust(**form.get("trust", {})),
+        concurrency=form.get("concurrency", 4),
     )
 
 
@@ -94,14 +96,3 @@ async def a_port(cell: Cell, port: int) -> AsyncIterator[int]:
             sock.listen(0)
             fill(sock, stack)
         yield sock.getsockname()[1] if cell.host in {SILENT, REFUSED} else port or 80
-
-
-def fill(deaf: socket.socket, stack: contextlib.ExitStack) -> None:
-    """Take every place in the queue of a listener that accepts nobody: who comes now gets no answer at all."""
-    while True:
-        waiting = stack.enter_context(socket.socket())
-        waiting.settimeout(0.2)
-        try:
-            waiting.connect(deaf.getsockname())
-        except TimeoutError:
-            return

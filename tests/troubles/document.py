@@ -7,7 +7,21 @@ from pathlib import Path
 
 from relay.prestashop.hops import GATEWAY_CODES, TLS_CODES
 from relay.prestashop.remedies import NOTES, REMEDIES, UNVERIFIED, Remedy
-from tests.troubles.cells import ADDRESS, AGENT, GUARDED, KEY, PASSING, WAY, WEBSERVICE, Cell
+from tests.troubles.cells import (
+    ADDRESS,
+    AGENT,
+    BUSY,
+    CELLS,
+    FAULT,
+    GUARDED,
+    KEY,
+    PASSING,
+    SLOW,
+    TUNNEL,
+    WAY,
+    WEBSERVICE,
+    Cell,
+)
 
 FILE = Path(__file__).parents[2] / "docs" / "TROUBLES.md"
 INTRODUCTION = """\
@@ -23,33 +37,26 @@ French; "…" below stands for the particulars. Where one change of the connecti
 `offer`, to be accepted with an ordinary PATCH (another `store_url` needs `api_key` again).
 
 A test takes at most a minute; one runs per connection, four per account. No report repeats the store's key.
+
+Only the relay that serves holds the tunnels, so the command has it do the walking: it asks the relay at `HTTP`, else at
+`PUBLIC_URL`, with an API token that it makes for this one call and deletes after it. Where no relay serves it says so,
+with exit status 1. Whoever asked, a saved connection remembers whether its key worked (`key_works`, `key_checked_at`),
+as far as the test came to it. Forwarding uses what was accepted of an offer: where the key travels, the shop's folder.
 """
 CLOSING = """\
 Grants that Postern's own actions need and the key lacks are listed under `permissions.missing`, by resource and method;
 connectors that bring their own requests may not need them.
 """
-FURTHER = (
-    ("no way leads to the store's machine", "tcp", "store_unreachable"),
-    ("the web server speaks only old versions of TLS", "tls", "tls_too_old"),
-    ("TLS fails in some other way", "tls", "store_tls"),
-    ("the tunnel breaks during the test", "online", "tunnel_lost"),
-    ("the agent has too many connections open", "online", "agent_busy"),
-    ("the agent itself fails", "online", "agent_fault"),
-    ("the store has its share of requests under way", "http", "store_busy"),
-    ("the account has its share of requests under way", "http", "account_busy"),
-    ("the relay is full", "http", "relay_overloaded"),
-)
-"""Rows that no cell produces: they stand on what the gateway reports, which its own tests produce."""
-
 Row = tuple[str, str, str]
+BUSY_ROWS: list[Row] = [(trouble, step, code) for trouble, step, code, _ in BUSY]
 
 
 def text() -> str:
     """The whole file."""
     parts = [
         INTRODUCTION,
-        *_section("The agent", AGENT),
-        *_section("The way to the store", [*_rows(WAY), *GUARDED, *FURTHER]),
+        *_section("The agent", [*AGENT, *TUNNEL]),
+        *_section("The way to the store", [*_rows((*WAY, *SLOW)), *GUARDED, *BUSY_ROWS, *FAULT]),
         *_section("The address, and what stands before the shop", _rows(ADDRESS)),
         *_section("The webservice", _rows(WEBSERVICE)),
         *_section("The key", _rows(KEY)),
@@ -61,7 +68,7 @@ def text() -> str:
 
 def codes() -> set[str]:
     """Those that have a row."""
-    rows = [*AGENT, *GUARDED, *FURTHER, *_rows((*WAY, *ADDRESS, *WEBSERVICE, *KEY))]
+    rows = [*AGENT, *TUNNEL, *GUARDED, *BUSY_ROWS, *FAULT, *_rows((*CELLS, *SLOW))]
     return {code for _, _, code in rows}
 
 
@@ -70,8 +77,8 @@ def every_code() -> set[str]:
     return {*REMEDIES, *GATEWAY_CODES, *TLS_CODES, "store_error"}
 
 
-def _rows(cells: Iterable[Cell]) -> Iterator[Row]:
-    return ((cell.trouble, cell.step, cell.code) for cell in cells)
+def _rows(cells: Iterable[Cell]) -> list[Row]:
+    return [(cell.trouble, cell.step, cell.code) for cell in cells]
 
 
 def _section(title: str, rows: Iterable[Row]) -> Iterator[str]:

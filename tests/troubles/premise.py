@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,13 @@ from typing import Any
 from relay.records import Mode
 from tests.system import caller
 from tests.system.caller import Answer
-from tests.system.programs import HOST, free_ports
-from tests.system.road import Agent, Road
-from tests.troubles.cells import NOWHERE, REFUSED, SECURE, SHOP, SILENT, Cell
-from tests.troubles.cloud import fill
-from tests.troubles.premises import Met, form_of, key_of, opened
+from tests.system.lan import fill
+from tests.system.programs import AGENT, HOST, RELAY, free_ports
+from tests.system.road import Agent, Entry, Road
+from tests.troubles.cells import FAR, NO_WAY, NOWHERE, REFUSED, SECURE, SHOP, SILENT, Cell
+from tests.troubles.premises import Met, Place, form_of, key_of, opened
 
-SECONDS = 65.0
-"""A little more than the longest test."""
+LOWERED_RELAY = [sys.executable, "-m", "tests.troubles.lowered_relay"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,11 @@ class Premise:
 
     @classmethod
     @contextlib.contextmanager
-    def standing(cls, home: Path) -> Iterator[Premise]:
+    def standing(cls, home: Path, *, lowered: str = "") -> Iterator[Premise]:
+        """`lowered`: a bound of the relay's that is to be 1."""
         road = Road(home)
         try:
-            road.start_relay()
+            road.start_relay(command=[*LOWERED_RELAY, lowered] if lowered else [RELAY])
             port, secure_port, refused = free_ports(3)
             with socket.socket() as deaf, contextlib.ExitStack() as stack:
                 deaf.bind((HOST, 0))
@@ -47,6 +49,7 @@ class Premise:
                     f"http://{SHOP}={HOST}:{port}",
                     f"https://{SECURE}={HOST}:{secure_port}",
                     f"http://{REFUSED}={HOST}:{refused}",
+                    f"http://{FAR}={NO_WAY}:80",
                     f"http://{NOWHERE}=nosuch.invalid:80",
                     f"http://{SILENT}={HOST}:{deaf.getsockname()[1]}",
                 ]
@@ -54,14 +57,30 @@ class Premise:
         finally:
             road.close()
 
+    def with_agent(
+        self, entry: Entry | None = None, *, state_dir: Path | None = None, command: Sequence[str] = (AGENT,)
+    ) -> Premise:
+        """The same with another agent, that publishes the places of stores."""
+        stores = [f"http://{SHOP}={HOST}:{self.port}", f"https://{SECURE}={HOST}:{self.secure_port}"]
+        entry = entry or self.road.new_agent()
+        return dataclasses.replace(
+            self, agent=self.road.start_agent(entry, stores, state_dir=state_dir, command=command)
+        )
+
+    def port_of(self, host: str) -> int:
+        return self.secure_port if host == SECURE else self.port
+
     async def meet(self, cell: Cell) -> Met:
         """Try the cell's form without saving it."""
-        async with opened(cell, self.secure_port if cell.host == SECURE else self.port) as place:
-            key = key_of(cell, place)
-            form = form_of(cell, Mode.ON_PREMISE, cell.host, key) | {"agent": self.agent.entry.id}
-            answer = await self.ask("/v1/connections/test", form)
-            assert answer.status == 200, answer
-            return Met(answer.json, f"{cell.host}:80", key)
+        async with opened(cell, self.port_of(cell.host)) as place:
+            return await self.meet_at(cell, place)
+
+    async def meet_at(self, cell: Cell, place: Place) -> Met:
+        key = key_of(cell, place)
+        form = form_of(cell, Mode.ON_PREMISE, cell.host, key) | {"agent": self.agent.entry.id}
+        answer = await self.ask("/v1/connections/test", form)
+        assert answer.status == 200, answer
+        return Met(answer.json, f"{cell.host}:80", key)
 
     async def ask(
         self, path: str, form: Mapping[str, Any] | None = None, method: str = "POST", token: str = ""

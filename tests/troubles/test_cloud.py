@@ -17,5 +17,5 @@ async def test_each_trouble_has_its_name(cell: Cell, monkeypatch: pytest.MonkeyP
     if cell.host == SILENT:
         monkeypatch.setattr(direct, "DIAL_SECONDS", 0.5)
     cloud = Cloud()
-    check(cell, await cloud.meet(cell), Mode.CLOUD)
+    assert check(cell, await cloud.meet(cell), Mode.CLOUD) == cell.code
     cloud.close()

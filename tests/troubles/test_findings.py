@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from agent.wire.limits import DIAL_SECONDS
+from relay.cli import relay_asked
 from relay.gateway.direct import DirectRoute
+from relay.gateway.pool import QUEUE_SECONDS
+from relay.prestashop import connection_test
 from relay.prestashop.remedies import NOTES
 from relay.prestashop.report import WANTED, Report
 from relay.records import Connection, KeyPlace, Mode
@@ -20,6 +24,7 @@ from tests.store import Store
 from tests.troubles.cells import PASSING, SHOP, Cell, error, raw, webservice
 from tests.troubles.cloud import Cloud, connection_of, on_this_machine, shaped
 from tests.troubles.premise import Premise
+from tests.troubles.premises import opened
 
 KEY = "QK7D2M9XW4HVZB6TNRJC3YGF8PLSQK5A"
 BASIC = base64.b64encode(f"{KEY}:".encode()).decode()
@@ -191,10 +196,16 @@ async def test_a_store_that_is_slow_takes_no_longer_than_it_may() -> None:
         began = time.monotonic()
         report = await cloud.run(connection_to(store.port))
         assert (report.step(report.steps[6].name).code, time.monotonic() - began < 2) == ("store_timeout", True)
-    async with dripping() as port:
+    async with opened(Cell("", "", "", shown="dripping")) as place:
         began = time.monotonic()
-        report = await cloud.run(connection_to(port))
+        report = await cloud.run(connection_to(place.port))
         assert (report.step(report.steps[6].name).code, time.monotonic() - began < 2) == ("store_timeout", True)
+
+
+def test_the_deadlines_fit_into_each_other() -> None:
+    """Who gets no turn hears so before the answer is given up, that before the test, and that before its caller."""
+    assert DIAL_SECONDS + QUEUE_SECONDS < connection_test.ANSWER_SECONDS + DIAL_SECONDS < connection_test.TEST_SECONDS
+    assert connection_test.TEST_SECONDS < 60 < relay_asked.ANSWER_SECONDS
 
 
 async def test_the_whole_test_has_a_deadline() -> None:
@@ -230,16 +241,6 @@ async def test_the_pool_of_a_saved_connection_is_left_alone() -> None:
         assert not pool.retired
 
 
-async def test_a_closed_door_in_the_relay_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the account's share or the relay is full, the report says that, not that the store is bad."""
-    async with shop() as store:
-        for limit, code in (("IN_FLIGHT_PER_ACCOUNT", "account_busy"), ("IN_FLIGHT", "relay_overloaded")):
-            with monkeypatch.context() as patch:
-                patch.setattr(f"relay.gateway.gateway.{limit}", 0)
-                report = await report_of(store)
-            assert (report.steps[6].code, report.steps[6].status) == (code, "failed")
-
-
 @contextlib.asynccontextmanager
 async def scripted(second: bytes | None) -> AsyncIterator[int]:
     """A store whose root is good, and whose further answers are these bytes; None: there are none."""
@@ -255,24 +256,6 @@ async def scripted(second: bytes | None) -> AsyncIterator[int]:
                 writer.write(answer)
                 if not answer.startswith(b"HTTP"):
                     break
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
-@contextlib.asynccontextmanager
-async def dripping() -> AsyncIterator[int]:
-    """A store that sends a byte now and then, for ever."""
-
-    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-            while not writer.is_closing():
-                writer.write(b" ")
-                await writer.drain()
-                await asyncio.sleep(0.05)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)

@@ -20,7 +20,7 @@ CELLS_HERE = [cell for cell in CELLS if Mode.ON_PREMISE in cell.modes]
 @pytest.mark.parametrize("cell", CELLS_HERE, ids=str)
 async def test_each_trouble_has_its_name(premise: Premise, cell: Cell) -> None:
     """The hop at which it shows, its own code, the sentence for it in two languages, and what would mend it."""
-    check(cell, await premise.meet(cell), Mode.ON_PREMISE)
+    assert check(cell, await premise.meet(cell), Mode.ON_PREMISE) == cell.code
 
 
 @pytest.mark.parametrize(("trouble", "step", "code"), AGENT)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.store import Store
 from tests.system.caller import Answer
-from tests.troubles.cells import SHOP
+from tests.troubles.cells import GUARDED, SHOP
 from tests.troubles.premise import Premise
 from tests.troubles.test_premise import form_for
 
@@ -108,7 +108,7 @@ async def test_mode_cloud_is_guarded(premise: Premise) -> None:
                 assert answer.json["errors"][0]["field"] == "store_url"
                 continue
             failed = next(step for step in answer.json["steps"] if step["status"] == "failed")
-            assert (failed["name"], failed["code"]) == ("name", "store_forbidden"), host
+            assert (failed["name"], failed["code"]) == GUARDED[0][1:], host
             assert failed["detail"] == "the address is not a public one"
         assert store.connections_total == 0
 

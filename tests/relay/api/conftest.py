@@ -24,6 +24,7 @@ from relay.database.setup import prepare
 from relay.gateway.gateway import Gateway
 from relay.gateway.routes import Routes
 from relay.prestashop.connection_test import ConnectionTest
+from relay.prestashop.shops import Shops
 from relay.records import Scope
 from relay.tunnels.authority import Authority
 from relay.tunnels.registry import Registry
@@ -115,6 +116,7 @@ async def _parts(database: Database, directory: Directory, readiness: dict[str, 
         directory=directory,
         registry=registry,
         connection_test=ConnectionTest(gateway, routes, registry, agents_of(database)),
+        shops=Shops(gateway, time.monotonic),
         authority=Authority(
             user_ca=pair.user_ca.private_key,
             host_ca=pair.host_ca.private_key,

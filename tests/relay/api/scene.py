@@ -19,7 +19,7 @@ from relay.database.engine import Database
 from relay.database.errors import DatabaseUnavailable
 from relay.database.records import Actor
 from relay.tunnels.authority import Identity
-from relay.tunnels.tunnel import Tunnel
+from relay.tunnels.tunnel import Claim, Tunnel
 
 URL = "https://relay.example.com"
 STORE_KEY = "CANARYKEYCANARYKEYCANARYKEY12345"
@@ -45,8 +45,12 @@ class SaidTunnel(Tunnel):
         self.generation = 7
         self.since = time.time() - 60
         self.published = {Destination.of(store, 80) for store in stores}
-        self.replaced = False
+        self.transport = "tcp"
+        self.claim = Claim(0, "5e1f" * 4, 1)
+        self.disputed = False
+        self.forgettable = False
         self.gone = False
+        self._retired = None
 
     @property
     def lost(self) -> bool:
@@ -56,7 +60,11 @@ class SaidTunnel(Tunnel):
     def channels(self) -> int:
         return 3
 
-    def cut(self) -> None:
+    @property
+    def round_trip(self) -> float | None:
+        return 0.0123
+
+    def part(self, _reason: str) -> None:
         self.gone = True
 
 

@@ -40,8 +40,11 @@ async def test_an_agent_with_a_tunnel_is_online(relay: Relay) -> None:
         {
             "instance": "ins_aaaaaaaaaaaaaaaa",
             "remote": "203.0.113.7",
+            "transport": "tcp",
+            "slot": 0,
             "since": int(tunnel.since),
             "generation": 7,
+            "round_trip_ms": 12.3,
             "channels": 3,
             "stores": ["b2b.shop.lan:80", "shop.lan:80"],
         }
@@ -84,8 +87,21 @@ async def test_options_go_beyond_one_part(relay: Relay, monkeypatch: pytest.Monk
         await relay.agent(f"Shop {number}")
     options = (await relay.call("GET", "/v1/agents?as=options")).json()
     assert [option["label"] for option in options] == [f"Shop {number}" for number in range(5)]
-    monkeypatch.setattr("relay.api.agents.OPTIONS_MOST", 4)
-    assert len((await relay.call("GET", "/v1/agents?as=options")).json()) == 4
+    monkeypatch.setattr("relay.api.agents.OPTIONS_MOST", 3)
+    assert len((await relay.call("GET", "/v1/agents?as=options")).json()) == 3
+
+
+async def test_an_option_is_found_behind_many_that_are_none(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what fits counts against the most that are given; how far is looked is bounded too."""
+    monkeypatch.setattr("relay.api.agents.LIMIT_MOST", 1)
+    monkeypatch.setattr("relay.api.agents.OPTIONS_MOST", 1)
+    for number in range(4):
+        last = await relay.agent(f"Shop {number}")
+    relay.tunnel(last["id"])
+    query = "/v1/agents?state=online&as=options"
+    assert (await relay.call("GET", query)).json() == [{"value": last["id"], "label": "Shop 3"}]
+    monkeypatch.setattr("relay.api.agents.OPTIONS_PARTS", 3)
+    assert (await relay.call("GET", query)).json() == []
 
 
 async def test_instances_are_read_for_many_agents_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:

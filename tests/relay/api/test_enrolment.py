@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
@@ -19,6 +20,7 @@ from agent.wire.enrolment import PATH, EnrolmentAnswer, EnrolmentRequest, Signed
 from agent.wire.limits import CERTIFICATE_BACKDATE_SECONDS, CERTIFICATE_SECONDS, ENROLMENT_BYTES
 from agent.wire.refusal import EnrolmentRefusal
 from agent.wire.token import AccessToken
+from relay.api.pace import Pace
 from relay.tunnels.authority import HOST_PRINCIPAL, Identity
 from tests.relay.api.scene import URL, Relay
 
@@ -71,7 +73,7 @@ async def test_the_answer_holds_all_that_an_agent_needs(relay: Relay) -> None:
     assert (answer.agent_id, answer.agent_name) == (agent["id"], "Lyon")
     assert answer.instance_id == instance_id(machine.public)
     assert answer.endpoints == relay.parts.endpoints
-    assert (answer.tunnels, answer.host_principal) == (1, HOST_PRINCIPAL)
+    assert (answer.tunnels, answer.host_principal) == (2, HOST_PRINCIPAL)
     assert machine.token
     assert ca_fingerprint(answer.host_cas[0].public_key) == machine.token.ca_fingerprint
     assert answer.certificate_seconds == CERTIFICATE_SECONDS
@@ -137,17 +139,17 @@ async def test_a_replay_is_refused(relay: Relay) -> None:
     agent = await relay.agent()
     signed = Machine(agent["token"]).signed()
     assert (await send(relay, signed)).status_code == 200
-    refused(await send(relay, signed), EnrolmentRefusal.NONCE_REUSED, 409)
+    assert refused(await send(relay, signed), EnrolmentRefusal.NONCE_REUSED, 409)
 
 
 async def test_a_changed_body_is_refused(relay: Relay) -> None:
     """The signature covers the body's bytes, blanks included."""
     agent = await relay.agent()
     signed = Machine(agent["token"]).signed()
-    refused(await send(relay, replace(signed, body=signed.body + b" ")), EnrolmentRefusal.SIGNATURE_INVALID, 403)
+    assert refused(await send(relay, replace(signed, body=signed.body + b" ")), EnrolmentRefusal.SIGNATURE_INVALID, 403)
     request = json.loads(signed.body) | {"host_name": "elsewhere"}
     changed = replace(signed, body=json.dumps(request).encode())
-    refused(await send(relay, changed), EnrolmentRefusal.SIGNATURE_INVALID, 403)
+    assert refused(await send(relay, changed), EnrolmentRefusal.SIGNATURE_INVALID, 403)
 
 
 @pytest.mark.parametrize("header", ["Postern-Time", "Postern-Nonce"])
@@ -156,7 +158,7 @@ async def test_a_changed_header_is_refused(relay: Relay, header: str) -> None:
     agent = await relay.agent()
     signed = Machine(agent["token"]).signed()
     other = str(signed.time + 1) if header == "Postern-Time" else secrets.token_hex(16)
-    refused(await send(relay, signed, **{header: other}), EnrolmentRefusal.SIGNATURE_INVALID, 403)
+    assert refused(await send(relay, signed, **{header: other}), EnrolmentRefusal.SIGNATURE_INVALID, 403)
 
 
 async def test_another_tokens_signature_is_refused(relay: Relay) -> None:
@@ -164,7 +166,7 @@ async def test_another_tokens_signature_is_refused(relay: Relay) -> None:
     agent, other = await relay.agent("Lyon"), await relay.agent("Paris")
     signed = Machine(other["token"]).signed()
     stolen = replace(signed, token_id=agent["token_id"])
-    refused(await send(relay, stolen), EnrolmentRefusal.SIGNATURE_INVALID, 403)
+    assert refused(await send(relay, stolen), EnrolmentRefusal.SIGNATURE_INVALID, 403)
 
 
 @pytest.mark.parametrize("ahead", [7200, -7200])
@@ -187,20 +189,20 @@ async def test_another_relays_address_is_named(relay: Relay) -> None:
 async def test_an_unknown_token_is_refused(relay: Relay) -> None:
     """A token of another relay, or of an agent that was deleted."""
     stranger = Machine(AccessToken.generate(b"\0" * 16).reveal())
-    refused(await send(relay, stranger.signed()), EnrolmentRefusal.TOKEN_UNKNOWN, 403)
+    assert refused(await send(relay, stranger.signed()), EnrolmentRefusal.TOKEN_UNKNOWN, 403)
 
 
 async def test_an_unknown_key_needs_a_token(relay: Relay) -> None:
     """A renewal by a key that no instance has."""
-    refused(await send(relay, Machine(None).signed()), EnrolmentRefusal.INSTANCE_UNKNOWN, 403)
+    assert refused(await send(relay, Machine(None).signed()), EnrolmentRefusal.INSTANCE_UNKNOWN, 403)
 
 
 async def test_a_revoked_token_is_refused(relay: Relay) -> None:
     """For new instances as for those that showed it last."""
     agent, machine = await enrolled(relay)
     await relay.call("POST", f"/v1/agents/{agent['id']}/tokens/{agent['token_id']}/revoke")
-    refused(await send(relay, Machine(agent["token"]).signed()), EnrolmentRefusal.TOKEN_REVOKED, 403)
-    refused(await send(relay, machine.signed(token=False)), EnrolmentRefusal.TOKEN_REVOKED, 403)
+    assert refused(await send(relay, Machine(agent["token"]).signed()), EnrolmentRefusal.TOKEN_REVOKED, 403)
+    assert refused(await send(relay, machine.signed(token=False)), EnrolmentRefusal.TOKEN_REVOKED, 403)
 
 
 async def test_an_expired_token_is_refused(relay: Relay) -> None:
@@ -208,15 +210,15 @@ async def test_an_expired_token_is_refused(relay: Relay) -> None:
     form = {"name": "Lyon", "token_expires_at": int(relay.clock()) + 60}
     agent = await relay.made("/v1/agents", form)
     relay.clock.ahead = 61
-    refused(await send(relay, Machine(agent["token"]).signed()), EnrolmentRefusal.TOKEN_EXPIRED, 403)
+    assert refused(await send(relay, Machine(agent["token"]).signed()), EnrolmentRefusal.TOKEN_EXPIRED, 403)
 
 
 async def test_a_revoked_agent_is_refused(relay: Relay) -> None:
     """Revoking the agent ends its tokens' use and its instances' renewals."""
     agent, machine = await enrolled(relay)
     await relay.call("POST", f"/v1/agents/{agent['id']}/revoke")
-    refused(await send(relay, machine.signed()), EnrolmentRefusal.AGENT_REVOKED, 403)
-    refused(await send(relay, machine.signed(token=False)), EnrolmentRefusal.AGENT_REVOKED, 403)
+    assert refused(await send(relay, machine.signed()), EnrolmentRefusal.AGENT_REVOKED, 403)
+    assert refused(await send(relay, machine.signed(token=False)), EnrolmentRefusal.AGENT_REVOKED, 403)
 
 
 async def test_a_revoked_instance_is_refused(relay: Relay) -> None:
@@ -224,7 +226,7 @@ async def test_a_revoked_instance_is_refused(relay: Relay) -> None:
     agent, machine = await enrolled(relay)
     path = f"/v1/agents/{agent['id']}/instances/{instance_id(machine.public)}/revoke"
     assert (await relay.call("POST", path)).status_code == 200
-    refused(await send(relay, machine.signed()), EnrolmentRefusal.INSTANCE_REVOKED, 403)
+    assert refused(await send(relay, machine.signed()), EnrolmentRefusal.INSTANCE_REVOKED, 403)
 
 
 async def test_another_key_finds_no_place_while_the_first_is_online(relay: Relay) -> None:
@@ -234,7 +236,7 @@ async def test_another_key_finds_no_place_while_the_first_is_online(relay: Relay
     tunnel = relay.tunnel(agent["id"], instance)
     clone = Machine(agent["token"])
     answer = await send(relay, clone.signed())
-    refused(answer, EnrolmentRefusal.INSTANCE_LIMIT, 409)
+    assert refused(answer, EnrolmentRefusal.INSTANCE_LIMIT, 409)
     assert answer.headers["Retry-After"] == "60"
     relay.parts.registry.remove(tunnel)
     released = await relay.call("POST", f"/v1/agents/{agent['id']}/instances/{instance}/release")
@@ -255,7 +257,7 @@ async def test_unreadable_headers_are_refused(relay: Relay, header: str, value: 
     """Each header's form is checked before anything is believed."""
     agent = await relay.agent()
     signed = Machine(agent["token"]).signed()
-    refused(await send(relay, signed, **{header: value}), EnrolmentRefusal.REQUEST_INVALID, 400)
+    assert refused(await send(relay, signed, **{header: value}), EnrolmentRefusal.REQUEST_INVALID, 400)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"null", b'{"public_key": "ssh-ed25519 AAAA"}'])
@@ -263,7 +265,7 @@ async def test_unreadable_headers_are_refused(relay: Relay, header: str, value: 
 async def test_unreadable_bodies_are_refused(relay: Relay, body: bytes) -> None:
     """A body that is not an enrolment is the sender's fault, never the relay's."""
     signed = replace(Machine(None).signed(), body=body)
-    refused(await send(relay, signed), EnrolmentRefusal.REQUEST_INVALID, 400)
+    assert refused(await send(relay, signed), EnrolmentRefusal.REQUEST_INVALID, 400)
 
 
 async def test_a_large_body_is_refused(relay: Relay) -> None:
@@ -279,9 +281,59 @@ async def test_too_many_at_once_are_put_off(relay: Relay) -> None:
     with relay.parts.enrolments.one("198.51.100.9"):
         relay.parts.enrolments._each = 1
         answer = await send(relay, machine.signed())
-        refused(answer, EnrolmentRefusal.RELAY_OVERLOADED, 503)
+        assert refused(answer, EnrolmentRefusal.RELAY_OVERLOADED, 503)
         assert answer.headers["Retry-After"] == "2"
     assert (await send(relay, machine.signed())).status_code == 200
+
+
+async def test_a_fleet_that_comes_at_once_is_spread(relay: Relay) -> None:
+    """Beyond the relay's pace, each is told another time to come back, and none of their nonces or places is spent."""
+    agent = await relay.agent()
+    machine, stands = Machine(agent["token"]), 0.0
+    object.__setattr__(relay.parts, "enrolment_pace", Pace(lambda: stands, a_second=0.5, at_once=1))
+    assert (await send(relay, machine.signed())).status_code == 200
+    signed, told = machine.signed(), []
+    for _ in range(3):
+        answer = await send(relay, signed)
+        assert refused(answer, EnrolmentRefusal.RELAY_OVERLOADED, 503)
+        assert answer.json()["retryable"] is True
+        told.append(answer.headers["Retry-After"])
+    assert told == ["2", "4", "6"]
+    stands = 2.0
+    assert (await send(relay, signed)).status_code == 200
+
+
+async def test_one_account_cannot_take_all_places(relay: Relay) -> None:
+    """Its share is counted once signatures have proved whose enrolment it is; the others' agents enrol meanwhile."""
+    mine, theirs = await relay.agent(), await relay.agent("theirs", as_="other")
+    with ExitStack() as stack:
+        for _ in range(16):
+            stack.enter_context(relay.parts.proved_enrolments.one(relay.account))
+        assert refused(await send(relay, Machine(mine["token"]).signed()), EnrolmentRefusal.RELAY_OVERLOADED, 503)
+        assert (await send(relay, Machine(theirs["token"]).signed())).status_code == 200
+    assert (await send(relay, Machine(mine["token"]).signed())).status_code == 200
+
+
+async def test_strangers_cannot_crowd_out_who_is_known(relay: Relay) -> None:
+    """With all places for strangers taken, a source from which an agent came lately is served, another is not."""
+    agent = await relay.agent()
+    machine = Machine(agent["token"])
+    with ExitStack() as stack:
+        for number in range(64):
+            stack.enter_context(relay.parts.enrolments.one(f"203.0.113.{number}"))
+        assert refused(await send(relay, machine.signed()), EnrolmentRefusal.RELAY_OVERLOADED, 503)
+        relay.parts.admission.welcome("198.51.100.9")
+        assert (await send(relay, machine.signed())).status_code == 200
+
+
+async def test_who_has_enrolled_is_known_at_the_door(relay: Relay) -> None:
+    """Its first tunnel comes next, and goes before strangers."""
+    agent = await relay.agent()
+    assert not relay.parts.admission.knows("198.51.100.9")
+    await send(relay, Machine(None).signed())
+    assert not relay.parts.admission.knows("198.51.100.9")
+    await send(relay, Machine(agent["token"]).signed())
+    assert relay.parts.admission.knows("198.51.100.9")
 
 
 async def test_a_database_that_is_away_is_no_refusal(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:

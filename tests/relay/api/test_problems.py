@@ -46,7 +46,7 @@ async def raw(relay: Relay, body: bytes, content_type: str | None = "application
 async def test_unknown_addresses_are_404(relay: Relay) -> None:
     """As a problem, with or without a token, whatever the path holds."""
     for path in ("/", "/v1", "/v1/", "/v1/agents/", "/v2/agents", "/v1/agents/agt_x/", "/%3Cscript%3E", "/docs/x"):
-        problem(await relay.call("GET", path, as_=None), 404, "not_found")
+        assert problem(await relay.call("GET", path, as_=None), 404, "not_found")
     long = await relay.call("GET", "/" + "x" * 5000, as_=None)
     assert len(problem(long, 404, "not_found")["detail"]) < 200
 
@@ -65,20 +65,20 @@ async def test_unknown_addresses_are_404(relay: Relay) -> None:
 async def test_wrong_methods_are_405(relay: Relay, method: str, path: str, allowed: str) -> None:
     """With all that the address takes in `Allow` (RFC 9110 §15.5.6)."""
     answer = await relay.call(method, path)
-    problem(answer, 405, "method_not_allowed")
+    assert problem(answer, 405, "method_not_allowed")
     assert answer.headers["Allow"] == allowed
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b"[" * 100_000, b'{"name": 1e', b"\x00"])
 async def test_what_is_not_json_is_400(relay: Relay, body: bytes) -> None:
     """Truncated, badly encoded or absurdly deep: the body cannot be read."""
-    problem(await raw(relay, body), 400, "malformed")
+    assert problem(await raw(relay, body), 400, "malformed")
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "json", "*/*"])
 async def test_what_is_not_called_json_is_415(relay: Relay, content_type: str | None) -> None:
     """A cross-site form can send no `application/json`."""
-    problem(await raw(relay, b'{"name": "x"}', content_type), 415, "not_json")
+    assert problem(await raw(relay, b'{"name": "x"}', content_type), 415, "not_json")
 
 
 async def test_json_is_called_so_in_several_ways(relay: Relay) -> None:
@@ -109,7 +109,7 @@ async def test_many_mistakes_are_named_in_part(relay: Relay) -> None:
 
 async def test_large_bodies_are_413(relay: Relay) -> None:
     """Declared or not, 1 MiB is the end, and what is declared is not read."""
-    problem(await raw(relay, b" " * (bodies.BODY_BYTES + 1)), 413, "body_too_large")
+    assert problem(await raw(relay, b" " * (bodies.BODY_BYTES + 1)), 413, "body_too_large")
     read = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -120,11 +120,11 @@ async def test_large_bodies_are_413(relay: Relay) -> None:
 
     headers = {"Authorization": f"Bearer {relay.tokens['manage']}", "Content-Type": "application/json"}
     chunked = await relay.client.post("/v1/agents", content=endless(), headers=headers)
-    problem(chunked, 413, "body_too_large")
+    assert problem(chunked, 413, "body_too_large")
     assert read <= bodies.BODY_BYTES + 2 * 65536
     read = 0
     declared = headers | {"Content-Length": str(bodies.BODY_BYTES + 1)}
-    problem(await relay.client.post("/v1/agents", content=endless(), headers=declared), 413, "body_too_large")
+    assert problem(await relay.client.post("/v1/agents", content=endless(), headers=declared), 413, "body_too_large")
     assert read <= 65536
 
 
@@ -193,7 +193,7 @@ async def test_faults_of_keys_and_files_stay_in_the_log(
 
     monkeypatch.setattr(agents, "page", broken)
     answer = await relay.call("GET", "/v1/agents")
-    problem(answer, 500, "relay_fault")
+    assert problem(answer, 500, "relay_fault")
     assert "/etc" not in answer.text
     assert "sealed" not in answer.text
 

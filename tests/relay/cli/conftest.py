@@ -40,10 +40,28 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def database_url(request: pytest.FixtureRequest, backend: str) -> Iterator[str | None]:
+    """Of a database without rows; None: SQLite, in the state directory."""
+    if backend == "sqlite":
+        yield None
+        return
+    template = request.getfixturevalue("postgresql_template")
+    with request.getfixturevalue("new_postgresql")(template) as address:
+        yield address
+
+
+@pytest.fixture
+def run(
+    state: Path,
+    database_url: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Run]:
     """Run a command on an installation of its own. `serve` sets up logs for its process, which outlives it here."""
     handlers, level = logging.root.handlers[:], logging.root.level
     monkeypatch.setenv("POSTERN_RELAY_STATE_DIR", str(state))
+    if database_url is not None:
+        monkeypatch.setenv("POSTERN_RELAY_DATABASE_URL", database_url)
 
     def command(*words: str, stdin: str = "") -> Ran:
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))

@@ -352,6 +352,7 @@ def test_keys_that_are_gone(relay: Run, state: Path) -> None:
     assert (ran.status, "put them back" in ran.err) == (78, True)
 
 
+@pytest.mark.one_database
 def test_database_that_cannot_be_used(run: Run, state: Path) -> None:
     """Something else in the database's place is 78; a server that does not answer is 1, for it may come back."""
     state.mkdir(mode=0o700)
@@ -362,6 +363,7 @@ def test_database_that_cannot_be_used(run: Run, state: Path) -> None:
     assert run("agents", "list", "--database-url", "mysql://x").status == 78
 
 
+@pytest.mark.one_database
 def test_second_serve(relay: Run, state: Path) -> None:
     """A relay that is running keeps another from serving the same file, but not the command line from working."""
     with serving(state / "relay.db"):
@@ -370,6 +372,7 @@ def test_second_serve(relay: Run, state: Path) -> None:
         assert relay("agents", "list").status == 0
 
 
+@pytest.mark.one_database
 def test_openapi(run: Run, state: Path) -> None:
     """The API's description needs no installation."""
     assert run("openapi").json["openapi"].startswith("3.")

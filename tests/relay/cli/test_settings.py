@@ -43,6 +43,9 @@ def test_every_setting_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "metrics_http": "127.0.0.1:3",
         "public_url": "https://relay.example.com",
         "public_ssh": "relay.example.com:22",
+        "ssh_stock": "127.0.0.1:4",
+        "tls_cert_file": "/tls/cert.pem",
+        "tls_key_file": "/tls/key.pem",
         "trusted_proxies": "10.0.0.0/8, fd00::/8",
         "database_url": "postgresql://u@db/x",
         "master_key_file": "/keys",
@@ -131,3 +134,18 @@ def test_addresses_mean_themselves(host: str, port: int) -> None:
 def test_every_setting_is_explained() -> None:
     """Each has a sentence for `--help`."""
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_pair_for_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two files that are named, else systemd's two credentials; the relay's own address is then https."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "tls.cert").touch()
+    assert load(None, {}).certificate_files is None
+    (tmp_path / "tls.key").touch()
+    brought = load(None, {})
+    assert brought.certificate_files == (tmp_path / "tls.cert", tmp_path / "tls.key")
+    assert brought.url() == "https://127.0.0.1:8080"
+    named = load(None, {"tls_cert_file": "/c.pem", "tls_key_file": "/k.pem"})
+    assert named.certificate_files == (Path("/c.pem"), Path("/k.pem"))
+    with pytest.raises(SettingsError, match="TLS_CERT_FILE and TLS_KEY_FILE must be given together"):
+        load(None, {"tls_key_file": "/k.pem"})

@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from relay.database import accounts, authorities
+from relay.database import accounts, authorities, changes
 from relay.database.engine import Database, open_database, parse_url
 from relay.database.errors import Conflict, DatabaseUnavailable, DatabaseUnusable
 from relay.database.files import serving
@@ -199,7 +199,9 @@ async def test_commands_beside_a_running_serve(tmp_path: Path) -> None:
     """Whoever does not serve may open the file all the same."""
     path = tmp_path / "state" / "relay.db"
     with serving(path):
-        await (await open_database(path)).close()
+        database = await open_database(path)
+        assert await changes.latest(database) == 0
+        await database.close()
 
 
 async def test_prepare_is_harmless_to_repeat(database: Database) -> None:

@@ -51,7 +51,7 @@ async def test_first_enrolment_is_an_event(database: Database, shop: NewAgent) -
     installation = Installation(host_name="till")
     enrolled = await installation.enrol(database, shop.text)
     assert enrolled == Enrolled(
-        shop.agent.account, shop.agent.id, "shop", installation.id, shop.token.id, NOW, Kind.FIRST
+        shop.agent.account, shop.agent.id, "shop", installation.id, shop.token.id, NOW, Kind.FIRST, enrolled.ticket
     )
     record = await instances.find(database, shop.agent.account, installation.id)
     assert (record.host_name, record.version, record.stores) == ("till", "1", ("http://shop.lan",))

@@ -176,6 +176,22 @@ async def test_seen_puts_no_time_back(database: Database, account: str) -> None:
     assert (await instances.find(database, account, enrolled.instance)).last_seen_at == NOW + 50
 
 
+async def test_agents_that_were_here_lately_are_told(database: Database, account: str, clock: Clock) -> None:
+    """Once each, the last seen ones last; neither those of long ago nor what is revoked."""
+    made = [await agents.create(database, account, f"shop {n}", by=BY, places=2) for n in range(5)]
+    seen: dict[str, int] = {}
+    for n, (one, ago) in enumerate(zip(made, (10, 500, 20, 30, 40), strict=True)):
+        for _ in range(1 + (n == 0)):
+            clock.now = NOW - 1000
+            seen[(await Installation().enrol(database, one.text)).instance] = NOW - ago
+    clock.now = NOW
+    await instances.seen(database, seen)
+    await agents.revoke(database, account, made[3].agent.id, by=BY)
+    last = (await instances.page(database, account, made[4].agent.id)).items[0]
+    await instances.revoke(database, account, made[4].agent.id, last.id, by=BY)
+    assert await instances.agents_seen(database, NOW - 100) == [made[2].agent.id, made[0].agent.id]
+
+
 async def test_ids_of_other_accounts_are_unknown(database: Database, account: str, stranger: str) -> None:
     """Whatever is asked for under another account's id is answered exactly like an id that does not exist."""
     made = await agents.create(database, account, "shop", by=BY)

@@ -49,6 +49,7 @@ async def test_what_failed_may_be_tried_again(database: Database, account: str, 
         with pytest.raises(NameTaken):
             await create(Once(database, request_), account)
     await create(Once(database, request_), account, "Paris")
+    assert await names(database) == ["Lyon", "Paris"]
 
 
 async def test_of_many_at_once_one_is_carried_out(database: Database, account: str, request_: KeyedRequest) -> None:
@@ -70,6 +71,7 @@ async def test_keys_are_the_senders_own(database: Database, account: str, reques
         "key": replace(request_, key="another"),
     }
     await create(Once(database, others[other]), account, "Paris")
+    assert await names(database) == ["Lyon", "Paris"]
 
 
 async def test_a_key_is_for_one_request(database: Database, account: str, request_: KeyedRequest) -> None:

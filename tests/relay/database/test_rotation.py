@@ -117,6 +117,7 @@ async def test_served_from_while_it_rotates(
     rotating = asyncio.create_task(rotation.rotate(database, by=BY))
     while not rotating.done():
         await check_opens(running, ids[:3])
+    assert await rotating
     made = await connections.create(running, account, form(name="meanwhile"), by=BY)
     await check_opens(running, [*ids, made.connection.id])
     await check_opens(database, [*ids, made.connection.id])

@@ -104,7 +104,7 @@ async def test_a_body_that_stalls_is_given_up(scene: Scene) -> None:
 
 
 async def test_a_body_that_moves_is_waited_for(scene: Scene) -> None:
-    """Ten minutes of upload, a byte a minute, and the store's time begins when it has all of it."""
+    """Ten minutes of upload, a kilobyte a minute, and the store's time begins when it has all of it."""
     go_on = asyncio.Event()
 
     async def behave(visit: Visit) -> None:
@@ -114,16 +114,32 @@ async def test_a_body_that_moves_is_waited_for(scene: Scene) -> None:
 
     scene.store.behave = behave
     client = await scene.client()
-    client.send(request("Content-Length: 10", method="POST"))
+    client.send(request(f"Content-Length: {10 * front.LEAST_BYTES}", method="POST"))
     visit = await scene.store.visit()
-    for n in range(10):
-        client.send(b"#")
-        await scene.until(lambda n=n: visit.received.count(b"#") > n)  # type: ignore[misc]  # bound now
+    for n in range(1, 11):
+        client.send(b"#" * front.LEAST_BYTES)
+        came = n * front.LEAST_BYTES
+        await scene.until(lambda came=came: visit.received.count(b"#") == came)  # type: ignore[misc]  # bound now
         await scene.pass_time(59)
     await scene.until(lambda: scene.store.requests)
     await scene.pass_time(200)
     go_on.set()
     assert (await client.answer()).status == 200
+
+
+async def test_a_body_that_drips_is_cut(scene: Scene) -> None:
+    """A byte now and then is no movement: it would hold a connection and a turn at the store for ever."""
+    client = await scene.client()
+    client.send(request("Content-Length: 100", method="POST"))
+    visit = await scene.store.visit()
+    for n in range(1, 4):
+        client.send(b"#")
+        await scene.until(lambda n=n: visit.received.count(b"#") == n)  # type: ignore[misc]  # bound now
+        await scene.pass_time(front.STALL_SECONDS / 3)
+    await scene.pass_time(1)
+    cut = await client.answer()
+    assert (cut.status, cut.value("Postern-Error")) == (408, b"request_timeout")
+    await scene.until(visit.ended.is_set)
 
 
 async def test_an_upload_that_the_store_does_not_take_is_the_stores_fault(scene: Scene) -> None:

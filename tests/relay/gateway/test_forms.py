@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from relay.gateway.front import PARTING_SECONDS
 from tests.relay.gateway.message import Message
 from tests.relay.gateway.scene import API, Scene, request
 from tests.relay.gateway.store import OK, Visit, answering, once
@@ -294,6 +295,7 @@ async def test_the_connection_says_close_while_the_relay_drains(scene: Scene) ->
     client.send(request())
     await scene.until(lambda: scene.store.requests and len(scene.hall.fronts) == 2)
     scene.hall.drain()
+    await scene.pass_time(PARTING_SECONDS + 1)
     assert await idle.rest() == b""
     go_on.set()
     got = await client.answer()
@@ -301,3 +303,45 @@ async def test_the_connection_says_close_while_the_relay_drains(scene: Scene) ->
     assert await client.rest() == b""
     async with asyncio.timeout(5):
         await scene.hall.emptied()
+
+
+async def test_a_request_that_was_on_its_way_is_answered_while_the_relay_drains(scene: Scene) -> None:
+    """On a connection accepted last, and on one kept: the answer comes, and says that it was the last."""
+    scene.store.behave = answering(OK)
+    fresh, kept = await scene.client(), await scene.client()
+    assert (await kept.ask()).body == b"ok"
+    await scene.until(lambda: len(scene.hall.fronts) == 2)
+    scene.hall.drain()
+    await scene.pass_time(PARTING_SECONDS)
+    for client in (fresh, kept):
+        got = await client.ask()
+        assert (got.body, got.value("Connection")) == (b"ok", b"close")
+        assert await client.rest() == b""
+    async with asyncio.timeout(5):
+        await scene.hall.emptied()
+
+
+async def test_a_promise_to_stay_open_is_kept_while_the_relay_drains(scene: Scene) -> None:
+    """Told to stop between an answer's head and its end: the next request is answered, and told that it is the last."""
+    go_on = asyncio.Event()
+
+    async def behave(visit: Visit) -> None:
+        await visit.request()
+        visit.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        await go_on.wait()
+        visit.send(b"ok")
+        await visit.request()
+        visit.send(OK)
+
+    scene.store.behave = behave
+    client = await scene.client()
+    client.send(request())
+    head = await client.reader.readuntil(b"\r\n\r\n")
+    assert b"Connection: close" not in head
+    scene.hall.drain()
+    go_on.set()
+    assert await client.reader.readexactly(2) == b"ok"
+    await scene.until(lambda: all(not front._exchange for front in scene.hall.fronts))
+    got = await client.ask()
+    assert (got.body, got.value("Connection")) == (b"ok", b"close")
+    assert await client.rest() == b""

@@ -28,6 +28,7 @@ class FakeApp:
         self.fed = b""
         self.paused = False
         self.lost = False
+        self.last = False
 
     def feed(self, data: bytes) -> None:
         self.fed += data
@@ -37,6 +38,9 @@ class FakeApp:
 
     def resume_writing(self) -> None:
         self.paused = False
+
+    def shutdown(self) -> None:
+        self.last = True
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self.lost = True
@@ -205,6 +209,7 @@ async def echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         "query": scope["query_string"].decode(),
         "method": scope["method"],
         "body": body.decode(),
+        "client": scope["client"][0],
     }
     content = json.dumps(told).encode()
     headers = [(b"content-length", str(len(content)).encode())]
@@ -216,7 +221,7 @@ async def test_a_real_asgi_application_behind_the_front(scene: Scene) -> None:
     """uvicorn's own protocol per request: keep-alive, bodies of both kinds, and /to/ between them."""
     asgi = Asgi(echo)
     scene.start_app = lambda front, transport, head: asgi.start(
-        transport, head, lambda persistent: front.finish(persistent=persistent)
+        transport, "203.0.113.7", head, lambda persistent: front.finish(persistent=persistent)
     )
     client = await scene.client()
     for body, fields in (
@@ -226,6 +231,7 @@ async def test_a_real_asgi_application_behind_the_front(scene: Scene) -> None:
     ):
         client.send(request(*fields, method="POST", target="/v1/x?a=b", body=body) + request())
         told = json.loads((await client.answer()).body)
+        assert told.pop("client") == "203.0.113.7", "who asks is told from outside"
         assert told == {"path": "/v1/x", "query": "a=b", "method": "POST", "body": "hello" if body else ""}
         assert (await client.answer()).body == b"ok"
     client.send(request(target="http://relay.example/v1/y"))
@@ -233,3 +239,40 @@ async def test_a_real_asgi_application_behind_the_front(scene: Scene) -> None:
     client.send(request("Connection: close", target="/v1/x"))
     assert (await client.answer()).value("Connection") == b"close"
     assert await client.rest() == b""
+
+
+async def test_no_word_of_the_caller_changes_who_asks(scene: Scene) -> None:
+    """uvicorn on its own would believe these of whoever comes from 127.0.0.1."""
+    asgi = Asgi(echo)
+    scene.start_app = lambda front, transport, head: asgi.start(
+        transport, "127.0.0.1", head, lambda persistent: front.finish(persistent=persistent)
+    )
+    got = await scene.ask("X-Forwarded-For: 203.0.113.66", "X-Forwarded-Proto: https", target="/v1/x")
+    assert json.loads(got.body)["client"] == "127.0.0.1"
+
+
+async def test_the_application_says_close_while_the_relay_drains(scene: Scene) -> None:
+    """Under way when the relay is told to stop, or begun on a kept connection after that: the answer is the last."""
+    answer = asyncio.Event()
+
+    async def slow_echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await answer.wait()
+        await echo(scope, receive, send)
+
+    asgi = Asgi(slow_echo)
+    scene.start_app = lambda front, transport, head: asgi.start(
+        transport, "203.0.113.7", head, lambda persistent: front.finish(persistent=persistent)
+    )
+    early, late = await scene.client(), await scene.client()
+    early.send(request(target="/v1/early"))
+    await scene.until(lambda: len(scene.hall.fronts) == 2 and any(front._app for front in scene.hall.fronts))
+    scene.hall.drain()
+    late.send(request(target="/v1/late"))
+    await scene.until(lambda: all(front._app for front in scene.hall.fronts))
+    answer.set()
+    for client in (early, late):
+        got = await client.answer()
+        assert (got.status, got.value("Connection")) == (200, b"close")
+        assert await client.rest() == b""
+    async with asyncio.timeout(5):
+        await scene.hall.emptied()

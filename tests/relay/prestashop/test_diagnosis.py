@@ -88,7 +88,7 @@ def test_every_failure_of_the_way_has_a_hop_and_a_sentence() -> None:
     assert set(FAILURES) >= GATEWAY_CODES
     never = {"malformed", "path_refused", "unauthenticated", "forbidden", "not_found", "navigation_refused",
              "expectation_failed", "uri_too_long", "head_too_large", "coding_unknown", "request_timeout"}  # fmt: skip
-    ours = {"relay_unavailable", "connection_changed", "relay_fault"}
+    ours = {"relay_unavailable", "connection_changed"}
     assert set(FAILURES) - GATEWAY_CODES <= never | ours | set(REMEDIES)
 
 

@@ -1,0 +1,78 @@
+"""What the parts of a running agent know of each other: the admission, the tunnels that stand, the last trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from agent.enrolment import Admission
+from agent.tunnel import Tunnel
+from agent.wire.control import Suspect
+
+SECOND_SECONDS, SECOND_LOGINS = 0.5, 10.0
+"""When a first tunnel stands, the others follow within this time, or so many times as long as that login took: a relay
+to which everybody comes back has the first tunnels of all before the second ones of any."""
+SECOND_MOST_SECONDS = 30.0
+
+
+class Board:
+    """What the slots and the enrolment tell each other."""
+
+    def __init__(self) -> None:
+        self.admission: Admission | None = None
+        self.wanted = False
+        """Somebody needs a new admission before the old one is due."""
+        self.tunnels: dict[int, Tunnel] = {}
+        """The tunnel that each slot relies on."""
+        self.ways: dict[int, tuple[str, str]] = {}
+        """Node and transport on which each slot stands; while it dials, the transport is empty."""
+        self.second_due = 0.0
+        """When, monotonic, the slots may dial that follow the first one."""
+        self.trouble: tuple[float, str] | None = None
+        """The last failure (unix seconds, sentence)."""
+        self._change = asyncio.Event()
+
+    @property
+    def standing(self) -> int:
+        return sum(tunnel.standing for tunnel in self.tunnels.values())
+
+    @property
+    def draining(self) -> set[str]:
+        """Nodes that have said that they will be gone."""
+        return {tunnel.endpoint.node for tunnel in self.tunnels.values() if tunnel.draining_since is not None}
+
+    def stands(self, slot: int, tunnel: Tunnel, login_seconds: float) -> None:
+        if not self.standing:
+            spread = min(SECOND_MOST_SECONDS, max(SECOND_SECONDS, SECOND_LOGINS * login_seconds))
+            self.second_due = time.monotonic() + spread * random.random()  # noqa: S311 - spreads load
+        self.tunnels[slot] = tunnel
+        self.changed()
+
+    def suspected(self, slot: int, generation: int) -> None:
+        """The relay has found that tunnel dead: look at it."""
+        tunnel = self.tunnels.get(slot)
+        if tunnel and tunnel.place.generation == generation:
+            tunnel.suspect()
+
+    def accuse(self, dead: Tunnel) -> None:
+        """Tell the relay through the others that this one does not answer: it may not have noticed."""
+        for tunnel in self.tunnels.values():
+            if tunnel is not dead:
+                tunnel.say(Suspect(slot=dead.place.slot, generation=dead.place.generation))
+
+    def want_admission(self) -> None:
+        self.wanted = True
+        self.changed()
+
+    def note_trouble(self, sentence: str) -> None:
+        self.trouble = (time.time(), sentence)
+        self.changed()
+
+    def changed(self) -> None:
+        """Wake everybody who waits for a change."""
+        self._change.set()
+        self._change = asyncio.Event()
+
+    async def change(self) -> None:
+        await self._change.wait()

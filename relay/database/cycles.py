@@ -1,0 +1,110 @@
+"""Cycles of triggers: which are due, who works on them, and what came of it, written as a whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from relay.database import events
+from relay.database.desk import reading, writing
+from relay.database.engine import Database
+from relay.database.tables import TriggerMarkRow, TriggerRow
+from relay.trigger_records import Cycle, Fault, Lease, LeaseLostError, Mark, TriggerKind, Work
+
+LEASE_SECONDS = 30
+"""After so long without a renewal another node takes over: the one that had it has died or stands still."""
+_BEHIND = Fault("endpoint_behind", "caller", "the endpoint does not take events as fast as they come: none is made now")
+_BEHIND_SECONDS = 60
+
+
+class Cycles:
+    """A database as those who run triggers see it. Methods raise DeskAwayError, and LeaseLostError as said."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, most: int) -> list[Work]:
+        """Take up to `most` triggers that are due and that nobody works on, the longest overdue first."""
+        async with reading(self._database) as session:
+            if not await self._due(session, 1):
+                return []
+        async with writing(self._database) as session:
+            rows = await self._due(session, most)
+            return [_taken(row, self._database.now()) for row in rows if not await self._held_back(session, row)]
+
+    async def renew(self, lease: Lease) -> None:
+        """Keep the lease for another while. Raises LeaseLostError."""
+        async with writing(self._database) as session:
+            row = await _own(session, lease)
+            row.leased_until = self._database.now() + LEASE_SECONDS
+
+    async def marks(self, lease: Lease, subjects: Sequence[int]) -> dict[int, Mark]:
+        """What was told of these subjects last, by subject; one page's ids at a time."""
+        wanted = TriggerMarkRow.trigger == lease.subject, TriggerMarkRow.subject.in_(subjects)
+        async with reading(self._database) as session:
+            rows = await session.scalars(select(TriggerMarkRow).where(*wanted))
+            return {row.subject: Mark(row.subject, row.stamp, row.digest) for row in rows}
+
+    async def finish(self, lease: Lease, cycle: Cycle, *, next_run_at: int) -> None:
+        """State, marks and event, in one transaction. Raises LeaseLostError, with nothing written."""
+        async with writing(self._database) as session:
+            row, at = await _own(session, lease), self._database.now()
+            row.state = dict(cycle.state)
+            row.failures = 0 if cycle.fault is None else row.failures + 1
+            row.fault = None if cycle.fault is None else asdict(cycle.fault)
+            row.last_run_at, row.next_run_at, row.leased_until = at, next_run_at, 0
+            await _remember(session, row.id, cycle)
+            if cycle.items:
+                await events.add(session, row, cycle.items, at)
+            await events.forget(session, row.id, at)
+
+    async def _due(self, session: AsyncSession, most: int) -> Sequence[TriggerRow]:
+        now = self._database.now()
+        due = TriggerRow.enabled.is_(True), TriggerRow.next_run_at <= now, TriggerRow.leased_until <= now
+        statement = select(TriggerRow).where(*due).order_by(TriggerRow.next_run_at, TriggerRow.id).limit(most)
+        return (await session.scalars(statement)).all()
+
+    async def _held_back(self, session: AsyncSession, row: TriggerRow) -> bool:
+        if row.url is None or not await events.is_behind(session, row.id):
+            return False
+        row.next_run_at = self._database.now() + max(row.interval, _BEHIND_SECONDS)
+        row.fault = asdict(_BEHIND)
+        return True
+
+
+def _taken(row: TriggerRow, at: int) -> Work:
+    row.fence += 1
+    row.leased_until = at + LEASE_SECONDS
+    return Work(
+        lease=Lease(row.id, row.fence),
+        account=row.account,
+        connection=row.connection,
+        kind=TriggerKind(row.kind),
+        interval=row.interval,
+        ceiling=row.ceiling,
+        time_zone=row.time_zone,
+        state=row.state,
+        failures=row.failures,
+    )
+
+
+async def _own(session: AsyncSession, lease: Lease) -> TriggerRow:
+    row = await session.get(TriggerRow, lease.subject)
+    if row is None or row.fence != lease.fence:
+        raise LeaseLostError
+    return row
+
+
+async def _remember(session: AsyncSession, trigger: str, cycle: Cycle) -> None:
+    mine = TriggerMarkRow.trigger == trigger
+    if cycle.marks:
+        again = [mark.subject for mark in cycle.marks]
+        await session.execute(delete_rows(TriggerMarkRow).where(mine, TriggerMarkRow.subject.in_(again)))
+        rows = [{"trigger": trigger, **asdict(mark)} for mark in {mark.subject: mark for mark in cycle.marks}.values()]
+        await session.execute(insert(TriggerMarkRow), rows)
+    if cycle.forget_before is not None:
+        await session.execute(delete_rows(TriggerMarkRow).where(mine, TriggerMarkRow.stamp < cycle.forget_before))

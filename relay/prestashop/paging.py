@@ -1,0 +1,139 @@
+"""Lists in pages: by id, never by offset, so that rows that come and go shift nothing; smaller where need be."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+from relay.gateway.errors import GatewayError
+from relay.prestashop.query import Query, above
+from relay.prestashop.rows import Row
+from relay.prestashop.shop import Shop, too_heavy
+from relay.prestashop.store_errors import StoreError
+
+PAGE_ROWS = 50
+"""Real shops with many languages and modules need seconds for more."""
+PAGE_ROWS_MOST = 250
+CURSOR_CHARACTERS = 200
+_LARGEST = 2**63
+
+T = TypeVar("T")
+
+
+class CursorError(ValueError):
+    """The cursor was not given out by this list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows in ascending order of their ids; `more`: there are rows after them."""
+
+    rows: list[Row]
+    more: bool
+
+    @property
+    def last(self) -> int:
+        return self.rows[-1].id if self.rows else 0
+
+
+class Reader:
+    """Reads a list page by page. A page that is too much for the store is asked for in halves, and so are the next."""
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._most = PAGE_ROWS_MOST + 1
+        """Rows at once that the store can bear, as far as is known."""
+
+    async def page(self, shop: Shop, after: int, count: int) -> Page:
+        """At most `count` rows whose ids are above `after`. Raises GatewayError, StoreError."""
+        rows: list[Row] = []
+        wanted = count + 1
+        while len(rows) < wanted:
+            asked = min(wanted - len(rows), self._most)
+            got = await self._some(shop, rows[-1].id if rows else after, asked)
+            if got is None:
+                continue
+            rows += got
+            if len(got) < asked:
+                break
+        return Page(rows[:count], more=len(rows) > count)
+
+    async def _some(self, shop: Shop, after: int, asked: int) -> list[Row] | None:
+        """None where it must be asked for less."""
+        query = dataclasses.replace(
+            self._query, filters=(*self._query.filters, ("id", above(after))), sort="[id_ASC]", limit=asked
+        )
+        try:
+            rows = await shop.rows(query)
+        except (GatewayError, StoreError) as error:
+            if asked == 1 or not too_heavy(error):
+                raise
+            self._most = asked // 2
+            return None
+        _check_order(rows, after, asked)
+        return rows
+
+
+def _check_order(rows: list[Row], after: int, asked: int) -> None:
+    """A list that ignores filter, order or limit would be read for ever, or with holes."""
+    ids = [after, *(row.id for row in rows)]
+    if len(rows) > asked or any(first >= second for first, second in pairwise(ids)):
+        raise StoreError("store_out_of_order", "the rows do not come by their ids", status=200)
+
+
+async def ahead(parts: AsyncIterator[T], most: int = 2) -> AsyncIterator[T]:
+    """The same parts, of which up to `most` are made while the taker is still busy. Its end is theirs."""
+    queue: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue(most)
+
+    async def fill() -> None:
+        try:
+            async for part in parts:
+                await queue.put((part, None))
+        except Exception as error:  # noqa: BLE001 - carried over to the taker, whatever it is
+            await queue.put((None, error))
+        else:
+            await queue.put((None, StopAsyncIteration()))
+
+    filling = asyncio.create_task(fill())
+    try:
+        while True:
+            part, error = await queue.get()
+            if isinstance(error, StopAsyncIteration):
+                return
+            if error is not None:
+                raise error
+            yield part  # type: ignore[misc]  # there is a part where there is no error
+    finally:
+        filling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await filling
+
+
+def encode_cursor(after: int, asked: str) -> str:
+    """Where a list goes on; `asked` is all that makes up the list, so that no cursor serves another one."""
+    raw = json.dumps([after, _digest(asked)], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, asked: str) -> int:
+    """Raises CursorError for what `encode_cursor` did not make for the same list."""
+    try:
+        padded = cursor[:CURSOR_CHARACTERS].encode("ascii") + b"=" * (-len(cursor) % 4)
+        after, digest = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, TypeError, RecursionError):
+        after, digest = None, None
+    if type(after) is not int or not 0 < after < _LARGEST or digest != _digest(asked):
+        raise CursorError("the cursor is not one that this list gave out: begin the list again without it")
+    return after
+
+
+def _digest(asked: str) -> str:
+    return hashlib.sha256(asked.encode()).hexdigest()[:16]

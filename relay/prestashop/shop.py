@@ -1,0 +1,155 @@
+"""One store's webservice as the relay itself uses it: lists read, single things changed, through the connection's pool.
+
+What it sends takes its turn at the store like a connector's requests, and counts against the same limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from xml.sax.saxutils import escape
+
+from relay.gateway.call import Answer, call
+from relay.gateway.errors import GatewayError, Outcome
+from relay.gateway.gateway import Gateway
+from relay.gateway.pool import QUEUE_SECONDS
+from relay.prestashop.json_rows import NotRowsError, rows_of_json
+from relay.prestashop.query import EVERYWHERE, FULL, Query, Scope, address, equals
+from relay.prestashop.reading import Element, NotXmlError
+from relay.prestashop.rows import Row, rows_of
+from relay.prestashop.scrubbing import Scrubber
+from relay.prestashop.store_errors import StoreError, document_of
+from relay.records import Connection
+
+ANSWER_BYTES = 8 * 1024 * 1024
+"""Of one answer, which is held in memory: 50 products in full have some 350 KB."""
+SPARE_SECONDS = 5.0
+"""A call's own deadline comes after those of the wait for a turn and of the store's silence, which say more."""
+APART_BYTES = 128 * 1024
+"""A longer document is read in a thread, so that everybody else's bytes go on meanwhile."""
+_FIELDS = (("User-Agent", "Postern"), ("Accept", "*/*"), ("Accept-Encoding", "identity"))
+"""Firewalls refuse requests without the first two; without the third a store may answer packed (RFC 9110 §12.5.3)."""
+_JSON = ("Output-Format", "JSON")
+_XML = ("Content-Type", "text/xml; charset=utf-8")
+
+
+class Shop:
+    """Asks in XML: it is whole in every version, where JSON drops fields, types and associations.
+
+    Its methods raise GatewayError for what failed on the way, StoreError for what the store answered.
+    """
+
+    def __init__(self, gateway: Gateway, connection: Connection) -> None:
+        self.connection = connection
+        self._gateway = gateway
+        self._scrubber = Scrubber(connection.api_key)
+
+    async def rows(self, query: Query) -> list[Row]:
+        """The rows of a list, in the order that the query asks for; in JSON where a text in them breaks the XML."""
+        return (await self.answered(query))[0]
+
+    async def answered(self, query: Query) -> tuple[list[Row], Answer]:
+        """The same, with the answer that they came in: its `Date` is the shop's own clock."""
+        answer = await self._send("GET", query.path)
+        try:
+            return await self._rows(answer, chooses_shop=query.scope.chooses_shop), answer
+        except StoreError as error:
+            if error.code != "store_not_xml":
+                raise
+            return await self._in_json(query, error)
+
+    async def one(self, resource: str, id_: int, scope: Scope = EVERYWHERE) -> Row | None:
+        """The whole entity, of whichever shop of a multistore; None where there is none.
+
+        Without `display`: up to 1.7.7 a single entity with it shrinks to its id.
+        """
+        path = address(f"{resource}/{id_}", scope.parameters())
+        try:
+            rows = await self._rows(await self._send("GET", path), chooses_shop=scope.chooses_shop)
+        except StoreError as error:
+            if error.code == "not_in_store":
+                return None
+            if error.code != "store_not_xml":
+                raise
+            rows = await self.rows(Query(resource, FULL, (("id", equals(id_)),), limit=1, scope=scope))
+        return next((row for row in rows if row.id == id_), None)
+
+    async def read(self, path: str) -> Element:
+        """Any document of the webservice; `path` begins with `/api` and is encoded."""
+        return await self._document(await self._send("GET", path), chooses_shop=False)
+
+    async def post(self, resource: str, document: bytes, parameters: Sequence[tuple[str, str]] = ()) -> list[Row]:
+        """Make what the document (see `entity`) tells of. Never sent twice, however it ends."""
+        return await self._rows(await self._send("POST", address(resource, parameters), document))
+
+    async def patch(self, resource: str, document: bytes, parameters: Sequence[tuple[str, str]] = ()) -> list[Row]:
+        """Change the fields that the document names, of the entity whose id it holds (PrestaShop 8 and later)."""
+        return await self._rows(await self._send("PATCH", address(resource, parameters), document))
+
+    async def get(self, path: str, *, limit: int = ANSWER_BYTES) -> Answer:
+        """The answer to a GET, whatever it is and whatever it means; for pictures, say."""
+        return await self._send("GET", path, limit=limit)
+
+    async def _in_json(self, query: Query, broken: StoreError) -> tuple[list[Row], Answer]:
+        """Raises the XML's error where JSON is no better."""
+        answer = await self._send("GET", query.path, fields=(_JSON,))
+        try:
+            rows = rows_of_json(answer.body)
+        except NotRowsError:
+            raise broken from None
+        if answer.status != 200:
+            raise broken
+        return rows, answer
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        fields: tuple[tuple[str, str], ...] = (),
+        limit: int = ANSWER_BYTES,
+    ) -> Answer:
+        deadline = QUEUE_SECONDS + self.connection.answer_timeout + SPARE_SECONDS
+        declared = (_XML,) if body else ()
+        return await call(
+            self._gateway,
+            self.connection,
+            path,
+            method=method,
+            fields=(*_FIELDS, *declared, *fields),
+            body=body,
+            limit=limit,
+            deadline=deadline,
+        )
+
+    async def _rows(self, answer: Answer, *, chooses_shop: bool = False) -> list[Row]:
+        root = await self._document(answer, chooses_shop=chooses_shop)
+        try:
+            return list(rows_of(root))
+        except NotXmlError as error:
+            raise StoreError("store_not_xml", str(error), status=answer.status) from None
+
+    async def _document(self, answer: Answer, *, chooses_shop: bool) -> Element:
+        try:
+            if len(answer.body) < APART_BYTES:
+                return document_of(answer, chooses_shop=chooses_shop)
+            return await asyncio.to_thread(document_of, answer, chooses_shop=chooses_shop)
+        except StoreError:
+            scrubbed = self._scrubber.answer(answer)
+            return document_of(scrubbed, chooses_shop=chooses_shop)
+
+
+def entity(node: str, **fields: str | int) -> bytes:
+    """The document that a POST or PATCH sends: `<prestashop><order><id>41</id>…`."""
+    inner = "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in fields.items())
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<prestashop><{node}>{inner}</{node}></prestashop>'.encode()
+
+
+def too_heavy(error: Exception) -> bool:
+    """Whether the same may be asked again in smaller parts: the store ran out of memory or time over it."""
+    if isinstance(error, StoreError):
+        return error.code in {"php_fatal", "store_proxy_failed", "store_not_xml"}
+    if isinstance(error, GatewayError) and error.outcome is not Outcome.NOT_SENT:
+        return error.failure.code in {"store_closed_early", "store_timeout", "store_bad_answer"}
+    return False
