@@ -37,6 +37,8 @@ class Lease:
 
     subject: str
     fence: int
+    taken_at: int = 0
+    """Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)

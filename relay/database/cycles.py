@@ -56,7 +56,9 @@ class Cycles:
             row.state = dict(cycle.state)
             row.failures = 0 if cycle.fault is None else row.failures + 1
             row.fault = None if cycle.fault is None else asdict(cycle.fault)
-            row.last_run_at, row.next_run_at, row.leased_until = at, next_run_at, 0
+            asked_meanwhile = row.next_run_at >= lease.taken_at
+            row.next_run_at = min(row.next_run_at, next_run_at) if asked_meanwhile else next_run_at
+            row.last_run_at, row.leased_until = at, 0
             await _remember(session, row.id, cycle)
             if cycle.items:
                 await events.add(session, row, cycle.items, at)
@@ -79,8 +81,9 @@ class Cycles:
 def _taken(row: TriggerRow, at: int) -> Work:
     row.fence += 1
     row.leased_until = at + LEASE_SECONDS
+    row.next_run_at = min(row.next_run_at, at - 1)
     return Work(
-        lease=Lease(row.id, row.fence),
+        lease=Lease(row.id, row.fence, at),
         account=row.account,
         connection=row.connection,
         kind=TriggerKind(row.kind),

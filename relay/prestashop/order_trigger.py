@@ -32,6 +32,8 @@ SECONDS = 120.0
 ITEM_BYTES = 4096
 """Of one item as JSON; a larger one, which no real order is, is told by its id and date alone."""
 _STAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
+_ID_MOST = 2**63 - 1
+"""The largest that databases keep."""
 
 Known = Callable[[list[int]], Awaitable[Mapping[int, Mark]]]
 """What was told of orders last, asked with ids of one page."""
@@ -124,7 +126,9 @@ class _Page:
     def check(self, first: str, last: str, most: int) -> None:
         """A list that ignores filter, order or limit would be read for ever, or with holes. Raises StoreError."""
         places = [row.place for row in self.seen]
-        as_asked = all(first <= row.stamp <= last and _STAMP.fullmatch(row.stamp) for row in self.seen)
+        as_asked = all(
+            first <= row.stamp <= last and _STAMP.fullmatch(row.stamp) and 0 < row.id <= _ID_MOST for row in self.seen
+        )
         if not as_asked or len(places) > most or places != sorted(set(places)):
             raise StoreError("store_out_of_order", "the orders do not come by date_upd and id", status=200)
 

@@ -21,6 +21,7 @@ from agent.resolver import Resolver
 from agent.transports import TcpDialer
 from agent.tunnel import FIRST, PROCESS, Place, Tunnel
 from agent.wire import ssh
+from agent.wire.carrier import Carrier, Dialled
 from agent.wire.control import AgentHello, Bye, Drain, RetryAfter, Suspect
 from agent.wire.destination import Store
 from agent.wire.enrolment import Endpoint
@@ -336,11 +337,24 @@ async def test_a_relay_suspected_of_death_is_asked_at_once(relay: FakeRelay, enr
     assert asyncio.get_running_loop().time() - began < 4
 
 
-async def test_the_second_tunnel_names_itself_so(relay: FakeRelay, enrol: Enrol) -> None:
+def plainly(endpoint: Endpoint) -> Dialled:
+    """As over a WebSocket: SSH says its first line itself."""
+
+    async def start(carrier: Carrier) -> asyncio.BaseTransport:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(lambda: carrier, endpoint.host, endpoint.port)
+        return transport
+
+    return Dialled(start)
+
+
+@pytest.mark.parametrize("introduced", [True, False])
+async def test_the_second_tunnel_names_itself_so(relay: FakeRelay, enrol: Enrol, introduced: bool) -> None:
     """A relay to which many come back lets the first ones in before."""
     admission, place = await enrol(), Place(1, 1, second=True)
     endpoint = admission.endpoints[0]
-    won = Won(await TcpDialer(Resolver()).dial(endpoint, place.version), endpoint)
+    dialled = await TcpDialer(Resolver()).dial(endpoint, place.version) if introduced else plainly(endpoint)
+    won = Won(dialled, endpoint)
     tunnel = await Tunnel.open(admission, won, Resolver(), place)
     seen = await relay.tunnel(stores=2)
     assert seen.ssh.get_extra_info("client_version") == "SSH-2.0-postern second"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import asyncssh
 import pytest
@@ -105,7 +106,7 @@ async def test_a_key_once_and_so_many(database: Database, account: str, shop: Ne
         ("ssh-rsa", {"key_size": 2048}),
     ],
 )
-def test_keys_that_people_have(kind: str, more: dict[str, int]) -> None:
+def test_keys_that_people_have(kind: str, more: dict[str, Any]) -> None:
     """Each kind that ssh-keygen makes for machines is read, with or without a comment and an empty line."""
     key = new_key(kind, **more)
     for text in (line(key), f"\n{line(key).strip()} someone at work\r\n\n"):

@@ -169,6 +169,19 @@ async def test_many_nodes_that_claim_at_once_share(
     assert sorted(got) == sorted(wanted)
 
 
+async def test_a_look_that_is_asked_for_during_a_cycle_follows_it(
+    database: Database, account: str, connection: str, clock: Clock
+) -> None:
+    """The cycle may have passed what the caller means."""
+    trigger = (await made(database, account, connection)).trigger.id
+    work = await claimed(database)
+    await triggers.run_soon(database, account, trigger, by=BY)
+    await Cycles(database).finish(work.lease, Cycle({}), next_run_at=int(clock.now) + 60)
+    work = await claimed(database)
+    await Cycles(database).finish(work.lease, Cycle({}), next_run_at=int(clock.now) + 60)
+    assert await Cycles(database).claim(9) == []
+
+
 async def test_a_cycle_is_written_as_a_whole_or_not_at_all(
     database: Database, account: str, connection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

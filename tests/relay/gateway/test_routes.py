@@ -94,6 +94,27 @@ async def test_an_open_that_takes_long_is_also_tried_in_the_other_tunnel(
     assert slow.tunnel.channels == 0
 
 
+async def test_of_two_that_open_at_once_one_is_kept(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one is closed: nobody would ever use it."""
+    first, second = Played(registry).claim(0), Played(registry).claim(1)
+    gates = [hang(first), hang(second)]
+    aborted: list[Channel] = []
+
+    def abort(channel: Channel) -> None:
+        aborted.append(channel)
+
+    def open_both() -> None:
+        for gate in gates:
+            gate.set()
+
+    monkeypatch.setattr(Channel, "abort", abort)
+    asyncio.get_running_loop().call_later(0.3, open_both)
+    stream, _ = await opens(TunnelRoute(registry))
+    await asyncio.sleep(0.05)
+    assert len(aborted) == 1
+    assert aborted[0] is not stream
+
+
 async def test_a_lone_tunnel_is_waited_for(registry: Registry) -> None:
     """There is nothing else to try."""
     slow = Played(registry).claim(0)
@@ -199,6 +220,15 @@ async def test_nobody_waits_for_who_is_revoked(registry: Registry, for_good: boo
     done, _ = await asyncio.wait([waiting], timeout=0.2)
     assert bool(done) is for_good
     assert await waiting == "agent_offline"
+
+
+async def test_a_tunnel_that_is_being_cut_for_good_is_not_waited_for(registry: Registry) -> None:
+    """Even while its end has not been heard yet."""
+    gone = Played(registry).claim(0)
+    registry.cut(lambda _: True, "agent revoked", for_good=True)
+    assert registry.of(AGENT) == (gone.tunnel,)
+    async with asyncio.timeout(0.2):
+        assert await fails(TunnelRoute(registry)) == "agent_offline"
 
 
 class Shaky:

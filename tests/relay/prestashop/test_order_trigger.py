@@ -190,6 +190,26 @@ async def test_a_stores_troubles_are_named(knobs: dict[str, str], code: str) -> 
         assert len((await follower.cycle()).items) == 1
 
 
+@pytest.mark.parametrize("rows", ["<order><id>7</id><date_upd>yesterday</date_upd></order>",
+    "<order><id>9999999999999999999</id><date_upd>2999-01-01 00:00:00</date_upd></order>",
+    "<order><id>0</id><date_upd>2999-01-01 00:00:00</date_upd></order>",
+    "<order><id>7</id><date_upd>1999-01-01 00:00:00</date_upd></order>",
+    ("<order><id>7</id><date_upd>2999-01-02 00:00:00</date_upd></order>"
+     "<order><id>8</id><date_upd>2999-01-01 00:00:00</date_upd></order>")])  # fmt: skip
+async def test_a_list_that_is_not_what_was_asked_for_is_not_believed(rows: str) -> None:
+    """A store that ignores filter or order, or writes no times: said, and not read for ever."""
+    async with followed() as (here, follower):
+        before = follower.state
+        body = f'<?xml version="1.0"?><prestashop><orders>{rows}</orders></prestashop>'
+        head = "HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 10:00:00 GMT\r\nPSWS-Version: 9.1.4\r\n"
+        here.store.knobs.raw_answer = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        cycle = await follower.cycle()
+        assert cycle.fault
+        assert cycle.fault.code == "store_out_of_order"
+        assert cycle.items == []
+        assert follower.state["last"] == before["last"]
+
+
 def answer(*fields: tuple[str, str], seconds: float = 0.2) -> Answer:
     return Answer(200, "OK", fields, b"", seconds)
 
