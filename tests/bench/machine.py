@@ -13,7 +13,7 @@ from tests.bench import programs
 def description() -> dict[str, str]:
     return {
         "CPU": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores",
-        "kernel": f"{platform.system()} {platform.release().split("-")[0]}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", "unknown"),
         "nginx": _version("nginx", "-v"),
         "OpenSSH": _version("ssh", "-V"),

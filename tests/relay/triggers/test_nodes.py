@@ -19,7 +19,7 @@ from relay.database.secrets import KeyFile
 from relay.database.triggers import TriggerForm
 from relay.prestashop.triggering import Triggering
 from relay.records import Connection
-from relay.trigger_records import Cycle, Lease, TriggerKind
+from relay.trigger_records import Cycle, Lease, TriggerKind, Work
 from tests.relay.database.scene import BY, form
 from tests.relay.prestashop.scene import Place, place
 
@@ -45,12 +45,18 @@ class Freezing(Cycles):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
+        self.hold = False
         self.frozen = asyncio.Event()
         self.thawed = asyncio.Event()
         self.thawed.set()
 
+    async def claim(self, most: int) -> list[Work]:
+        return await super().claim(most) if self.thawed.is_set() else []
+
     async def finish(self, lease: Lease, cycle: Cycle, *, next_run_at: int) -> None:
-        if cycle.items:
+        if cycle.items and self.hold:
+            self.hold = False
+            self.thawed.clear()
             self.frozen.set()
             await self.thawed.wait()
         await super().finish(lease, cycle, next_run_at=next_run_at)
@@ -143,8 +149,8 @@ async def test_a_frozen_node_that_comes_back_writes_nothing(
         async with node(frozen, here, connection, clock):
             await baseline(database, account, trigger)
             order = min(here.store.shop["orders"].rows)
-            frozen.thawed.clear()
             change(here, order, 5)
+            frozen.hold = True
             await triggers.run_soon(database, account, trigger, by=BY)
             async with asyncio.timeout(10):
                 await frozen.frozen.wait()
