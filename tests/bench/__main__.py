@@ -19,7 +19,7 @@ from types import FrameType
 from tests.bench import machine, programs, report, usage
 from tests.bench.report import Run
 from tests.bench.rounds import CORES, Bench, Result
-from tests.bench.scenarios import Scenario, scenarios
+from tests.bench.scenarios import BARS, Scenario, scenarios
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 ROUNDS = 5
@@ -56,13 +56,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", metavar="NAME", help="this scenario alone (repeatable); writes no RESULTS.md"
     )
+    parser.add_argument(
+        "--bars", action="store_true", help="only what a bar is held to, in half the time; writes RESULTS.md as well"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there as well")
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="end with so long a soak")
     options = parser.parse_args()
     known = scenarios(options.soak)
     if unknown := set(options.only or ()) - {scenario.name for scenario in known}:
         parser.error(f"no scenario {', '.join(unknown)}; there are {' '.join(scenario.name for scenario in known)}")
-    options.scenarios = [scenario for scenario in known if not options.only or scenario.name in options.only]
+    chosen = options.only or ([bar.scenario for bar in BARS] if options.bars else [scenario.name for scenario in known])
+    options.scenarios = [scenario for scenario in known if scenario.name in chosen]
     return options
 
 
