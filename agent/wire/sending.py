@@ -86,7 +86,6 @@ class LeanSending:
         self._theirs = ssh.send_packet
         self._cipher: Any = None
         self._aead = AESGCM(bytes(16))
-        self._random = memoryview(b"")
 
     def __call__(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         encryption = self._ssh._send_encryption
@@ -116,15 +115,25 @@ class LeanSending:
             self._cipher, self._aead = cipher, AESGCM(cipher._key)
         padding = -(2 + len(payload)) % 16
         padding += 16 if padding < 4 else 0
-        packet = b"".join((bytes((padding,)), _DATA, payload, self._take_random(padding)))
+        packet = b"".join((bytes((padding,)), _DATA, payload, _random.take(padding)))
         header = len(packet).to_bytes(4, "big")
         ssh._transport.write(header + self._aead.encrypt(cipher._iv, packet, header))
         cipher._update_iv()
         ssh._send_seq = (ssh._send_seq + 1) & 0xFFFFFFFF
         ssh._rekey_bytes_sent += len(packet)
 
-    def _take_random(self, size: int) -> memoryview:
-        if len(self._random) < size:
-            self._random = memoryview(os.urandom(_RANDOM_BYTES))
-        taken, self._random = self._random[:size], self._random[size:]
+
+class _Random:
+    """Random bytes for the padding of all connections: one system call for thousands of packets."""
+
+    def __init__(self) -> None:
+        self._left = memoryview(b"")
+
+    def take(self, size: int) -> memoryview:
+        if len(self._left) < size:
+            self._left = memoryview(os.urandom(_RANDOM_BYTES))
+        taken, self._left = self._left[:size], self._left[size:]
         return taken
+
+
+_random = _Random()

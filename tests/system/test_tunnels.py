@@ -147,7 +147,7 @@ def post_through_the_first(scene: Scene) -> Asking:
 def test_one_tunnel_dies_in_silence(scene: Scene) -> None:
     """Noticed in seconds by both ends; what only reads is answered, and what was under way is never sent twice."""
     scene.settled()
-    scene.shop.set(latency=20.0)
+    scene.shop.set(latency=2 * NOTICED_SECONDS)
     slow = post_through_the_first(scene)
     scene.shop.set(latency=0.0)
     relay, agent = scene.road.relay, scene.agent.program
@@ -170,7 +170,7 @@ def test_one_tunnel_dies_in_silence(scene: Scene) -> None:
 def test_a_frozen_store_is_no_dead_tunnel(scene: Scene) -> None:
     """The agent answers for itself: no tunnel is cut because a store says nothing, and the same ones stand after."""
     before = [tunnel["generation"] for tunnel in scene.settled()]
-    eventually("no line is kept that the store would close", lambda: not any(t["channels"] for t in scene.tunnels()))
+    eventually("nothing is under way, and no line kept", lambda: not any(t["channels"] for t in scene.tunnels()), 20.0)
     scene.shop.program.signal(signal.SIGSTOP)
     try:
         frozen = [Asking(scene.connection, method, f"/api/orders?frozen={method}") for method in ("GET", "POST")]

@@ -21,8 +21,22 @@ REACH = {
         "GET /v1/agents/{agent}/instances",
         "GET /v1/connections",
         "GET /v1/connections/{connection}",
+        "GET /v1/connections/{connection}/triggers",
+        "GET /v1/triggers/{trigger}",
         "GET /v1/status",
     ],
+    Scope.READ: [
+        "GET /v1/connections/{connection}/actions/list-products",
+        "GET /v1/connections/{connection}/actions/get-product",
+        "GET /v1/connections/{connection}/actions/list-orders",
+        "GET /v1/connections/{connection}/actions/get-order",
+        "GET /v1/connections/{connection}/actions/list-customers",
+        "GET /v1/connections/{connection}/actions/list-carts",
+        "GET /v1/connections/{connection}/actions/order-states",
+        "GET /v1/triggers/{trigger}/events",
+        "GET /v1/triggers/{trigger}/dead-letters",
+    ],
+    Scope.FORWARD: ["POST /v1/connections/{connection}/actions/update-order-state"],
     Scope.MANAGE: [
         "POST /v1/agents",
         "PATCH /v1/agents/{agent}",
@@ -39,6 +53,12 @@ REACH = {
         "POST /v1/connections/{connection}/test",
         "POST /v1/connections/{connection}/access-keys",
         "POST /v1/connections/{connection}/access-keys/{key}/revoke",
+        "POST /v1/connections/{connection}/triggers",
+        "PATCH /v1/triggers/{trigger}",
+        "DELETE /v1/triggers/{trigger}",
+        "POST /v1/triggers/{trigger}/secrets",
+        "POST /v1/triggers/{trigger}/run",
+        "POST /v1/triggers/{trigger}/dead-letters/{event}/replay",
         "GET /v1/tokens",
         "POST /v1/tokens",
         "GET /v1/tokens/{token}",
@@ -61,6 +81,7 @@ OPERATIONS = [(operation, scope) for scope, operations in REACH.items() for oper
 def concrete(path: str) -> str:
     """The path with ids that nobody has."""
     ids = {"agent": "agt", "connection": "con", "account": "acc", "token": "tok", "instance": "ins", "key": "key"}
+    ids |= {"trigger": "trg", "event": "evt"}
     for name, prefix in ids.items():
         path = path.replace(f"{{{name}}}", f"{prefix}_{UNKNOWN}")
     return path

@@ -19,7 +19,11 @@ async def creations(relay: Relay) -> dict[str, Any]:
     """Every address that creates, with what it takes."""
     agent = await relay.agent("parent")
     connection = await relay.connection(agent["id"], "parent")
+    triggers = f"/v1/connections/{connection['id']}/triggers"
+    trigger = await relay.made(triggers, {"kind": "order-updated", "url": "https://hooks.example.com/"})
     return {
+        triggers: {"kind": "product-catalogue", "pull": True},
+        f"/v1/triggers/{trigger['id']}/secrets": None,
         "/v1/agents": {"name": "Lyon"},
         f"/v1/agents/{agent['id']}/tokens": {},
         "/v1/connections": {"name": "x", "mode": "cloud", "store_url": "https://shop.fr", "api_key": STORE_KEY},
