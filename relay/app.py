@@ -120,6 +120,8 @@ class Relay:
         self._routes = Routes(self._registry, DirectRoute(own_names=frozenset({_host(settings.url())})))
         self._gateway = Gateway(self._directory, self._routes, loop.time)
         self._registry.on_retired = self._release
+        self._registry.on_clones = self._report_clone
+        self._reports: set[asyncio.Task[None]] = set()
         sockets = Sockets()
         self._http = sockets.open(HTTP, settings.http)
         self._ssh = sockets.open(SSH, settings.ssh)
@@ -283,6 +285,15 @@ class Relay:
         here = {tunnel.identity.instance: self._database.now() for tunnel in self._registry}
         with contextlib.suppress(DatabaseError):
             await instances.seen(self._database, here)
+
+    def _report_clone(self, tunnel: Tunnel) -> None:
+        report = asyncio.ensure_future(self._put_on_record(tunnel.identity))
+        self._reports.add(report)
+        report.add_done_callback(self._reports.discard)
+
+    async def _put_on_record(self, clone: Identity) -> None:
+        with contextlib.suppress(DatabaseError):  # it is in the log, and told again when they meet again
+            await instances.report_clone(self._database, clone.agent, clone.instance)
 
     def _release(self, tunnel: Tunnel) -> None:
         """No line is used again that leads through a tunnel which is to end."""

@@ -15,6 +15,8 @@ from relay.database.paging import LIMIT, read_page
 from relay.database.records import Accounts, Actor, InstanceRecord, Page
 from relay.database.tables import AgentRow, InstanceRow
 
+CLONE_EVENT_SECONDS = 3600
+"""Clones that go on replacing each other are reported once an hour."""
 AGENTS_SEEN_MOST = 10_000
 """Agents that are told to a relay which starts; it remembers no more."""
 
@@ -73,6 +75,17 @@ async def seen(database: Database, times: Mapping[str, int]) -> None:
         for instance, at in times.items():
             older = InstanceRow.id == instance, InstanceRow.last_seen_at < at
             await session.execute(update(InstanceRow).where(*older).values(last_seen_at=at))
+
+
+async def report_clone(database: Database, agent: str, instance: str) -> None:
+    """Put on record that two processes use the instance's key at once."""
+    async with database.writing() as session:
+        now = database.now()
+        last = await audit.last_at(session, "instance.clone", instance)
+        account = await session.scalar(select(AgentRow.account).where(AgentRow.id == agent))
+        if account and (last is None or now - last >= CLONE_EVENT_SECONDS):
+            by = Actor("relay", "tunnels")
+            await audit.note(session, by, "instance.clone", instance, at=now, account=account, agent=agent)
 
 
 async def agents_seen(database: Database, since: int) -> list[str]:

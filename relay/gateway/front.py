@@ -266,14 +266,13 @@ class Front(asyncio.Protocol):
         form = _FORM.match(request.target)
         if not form:
             raise MalformedError("the target is neither a path nor an http address")
-        if self._hall.is_tunnel(request):
-            self._let_through(head)
-            return
         self._body = body_of(request)
         self._came = 0
         self._reading_paused = False
         if form[1]:
             self._forward(request)
+        elif self._hall.is_tunnel(request):
+            self._let_through(head)
         else:
             self._hand_over(head)
 

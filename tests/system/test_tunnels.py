@@ -254,7 +254,12 @@ def test_clones_are_reported_and_the_older_one_stays(scene: Scene) -> None:
         shown = scene.road.api("GET", f"/v1/agents/{entry.id}").json
         return len(shown["tunnels"]) == 2 and bool(shown["instances"][0]["clone_suspected"])
 
+    def on_record() -> bool:
+        events = scene.road.api("GET", "/v1/audit?limit=50").json["items"]
+        return any(event["action"] == "instance.clone" for event in events)
+
     eventually("the older one stays, and is marked", only_the_original, 20.0)
+    eventually("the audit trail has it", on_record, 5.0)
     status = finish(AGENT, "status", "--state-dir", str(copied), "--json")
     assert "state directory" in json.loads(status.out)["last_error"]["text"]
     assert connection.ask("/api/orders?limit=1").status == 200

@@ -22,7 +22,7 @@ async def creations(relay: Relay) -> dict[str, Any]:
     triggers = f"/v1/connections/{connection['id']}/triggers"
     trigger = await relay.made(triggers, {"kind": "order-updated", "url": "https://hooks.example.com/"})
     return {
-        triggers: {"kind": "product-catalogue", "pull": True},
+        triggers: {"kind": "order-updated", "pull": True},
         f"/v1/triggers/{trigger['id']}/secrets": None,
         "/v1/agents": {"name": "Lyon"},
         f"/v1/agents/{agent['id']}/tokens": {},

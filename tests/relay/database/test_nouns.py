@@ -192,6 +192,19 @@ async def test_agents_that_were_here_lately_are_told(database: Database, account
     assert await instances.agents_seen(database, NOW - 100) == [made[2].agent.id, made[0].agent.id]
 
 
+async def test_clones_are_put_on_record_once_an_hour(database: Database, account: str, clock: Clock) -> None:
+    """As an event of the instance, in its account's trail."""
+    made = await agents.create(database, account, "shop", by=BY)
+    enrolled = await Installation().enrol(database, made.text)
+    for clock.now in (NOW, NOW + 60, NOW + 3600):
+        await instances.report_clone(database, made.agent.id, enrolled.instance)
+    events = (await audit.page(database, account, subject=enrolled.instance)).items
+    assert [(event.action, event.at) for event in events if event.action == "instance.clone"] == [
+        ("instance.clone", NOW + 3600),
+        ("instance.clone", NOW),
+    ]
+
+
 async def test_ids_of_other_accounts_are_unknown(database: Database, account: str, stranger: str) -> None:
     """Whatever is asked for under another account's id is answered exactly like an id that does not exist."""
     made = await agents.create(database, account, "shop", by=BY)
