@@ -18,6 +18,8 @@ IDLE_NOTICE_SECONDS = 15.0
 """And one that carries nothing within this."""
 RECOVER_SECONDS = 2.0
 """All is well so soon after the path is back, or after its death was noticed where there is another."""
+UNTOLD_SECONDS = NOTICE_SECONDS + RECOVER_SECONDS
+"""A fault that ends sooner, but of which one end was not told, lasts until that end notices."""
 SLACK_SECONDS = 1.5
 """For a busy machine and the width of a look."""
 
@@ -177,18 +179,18 @@ FAULTS = [
         silent=True,
         notice=IDLE_NOTICE_SECONDS,
     ),
-    Fault("NAT mappings die", lambda s: s.network("deadflow"), NOTICE_SECONDS + RECOVER_SECONDS, silent=True),
-    Fault("NAT table flushed", lambda s: s.network("flush"), NOTICE_SECONDS + RECOVER_SECONDS, silent=True),
+    Fault("NAT mappings die", lambda s: s.network("deadflow"), UNTOLD_SECONDS, silent=True),
+    Fault("NAT table flushed", lambda s: s.network("flush"), UNTOLD_SECONDS, silent=True),
     Fault("NAT idle expiry 30 s", idle_mapping, lasts=40.0, tunnels_stay=True, full=True),
     Fault("hole of 5 s", hole(5.0), lasts=5.0),
     Fault("hole of 60 s", hole(60.0), lasts=60.0, kept=False, full=True),
-    Fault("RST by a middlebox", reset, lasts=1.0),
-    Fault("SSH blocked by DPI", inspected, NOTICE_SECONDS + 2 * RECOVER_SECONDS, silent=True),
-    Fault("only 443 out", only_https, NOTICE_SECONDS + 2 * RECOVER_SECONDS, silent=True),
+    Fault("RST by a middlebox", reset, UNTOLD_SECONDS - 1.0, lasts=1.0),
+    Fault("SSH blocked by DPI", inspected, UNTOLD_SECONDS + RECOVER_SECONDS, silent=True),
+    Fault("only 443 out", only_https, UNTOLD_SECONDS + RECOVER_SECONDS, silent=True),
     Fault("IPv6 only for 15 s", only_ipv6, lasts=15.0, silent=True, afterwards=dial_anew),
     Fault("DNS gone for 60 s", names_gone(60.0), lasts=60.0, full=True),
-    Fault("new public address", lambda s: s.network("newip"), NOTICE_SECONDS + RECOVER_SECONDS, silent=True),
-    Fault("link down and up", link_pulled, lasts=3.0),
+    Fault("new public address", lambda s: s.network("newip"), UNTOLD_SECONDS, silent=True),
+    Fault("link down and up", link_pulled, UNTOLD_SECONDS - 3.0, lasts=3.0),
     Fault("relay killed", killed(of_relay, RELAY_UNIT), within=10.0, kept=False),
     Fault("relay drained and replaced", restarted(of_relay, RELAY_UNIT), within=10.0, reasons=()),
     Fault("agent killed", killed(of_agent, AGENT_UNIT), within=10.0),

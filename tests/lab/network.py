@@ -64,6 +64,8 @@ class Network:
                 type filter hook output priority filter;
                 oifname "lo" accept
                 ip daddr {CLOUD} tcp dport {{ 443, 2222 }} counter name allowed accept
+                ip6 daddr {CLOUD_IPV6} tcp dport {{ 443, 2222 }} counter name allowed accept
+                meta l4proto ipv6-icmp accept
                 ip daddr {LAN} tcp dport 80 counter name allowed accept
                 counter name elsewhere
               }}

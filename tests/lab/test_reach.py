@@ -76,9 +76,9 @@ def test_the_relay_cannot_have_another_host_dialled(
 
 
 def test_only_https_and_ssh_to_the_relay_leave_the_shop(agent: Agent, network: Network) -> None:
-    """The agent's sockets are those of its tunnels, and each leads to the relay's SSH port."""
-    eventually(lambda: _peers(agent), "the agent has a connection")
-    assert _peers(agent) <= {"10.77.2.1:2222", f"{LAN}:80"}
+    """The agent's sockets are those of its tunnels, to the relay's SSH and HTTPS ports, and of its stores."""
+    eventually(lambda: {"10.77.2.1:2222", "10.77.2.1:443"} <= _peers(agent), "both tunnels stand")
+    assert _peers(agent) <= {"10.77.2.1:2222", "10.77.2.1:443", f"{LAN}:80"}
     assert agent.machine.unit(AGENT_UNIT, "ActiveState")["ActiveState"] == "active"
 
 
