@@ -74,10 +74,11 @@ def test_its_files_are_for_its_user_alone(relay: Relay, account: Account) -> Non
 def test_a_bad_setting_stops_it_for_good(relay: Relay, agent: Agent, account: Account) -> None:
     """Exit status 78 with a sentence in the journal, and no restart; the mended file starts it.
 
-    Its sockets are closed meanwhile: else whoever knocks has it tried again.
+    Without its sockets: else whoever knocks has it tried again.
     """
     settings = relay.machine.tell("cat", "/etc/postern/relay.toml")
-    relay.machine.run("systemctl", "stop", *RELAY_SOCKETS, RELAY_UNIT)
+    relay.machine.run("systemctl", "mask", "--quiet", "--runtime", "--now", *RELAY_SOCKETS)
+    relay.machine.run("systemctl", "stop", RELAY_UNIT)
     relay.machine.write("/etc/postern/relay.toml", settings + '\ncolour = "blue"\n')
     since = time.time()
     try:
@@ -90,5 +91,7 @@ def test_a_bad_setting_stops_it_for_good(relay: Relay, agent: Agent, account: Ac
     finally:
         relay.machine.write("/etc/postern/relay.toml", settings + "\n")
         relay.machine.run("systemctl", "reset-failed", RELAY_UNIT)
+        relay.machine.run("systemctl", "stop", RELAY_UNIT)
+        relay.machine.run("systemctl", "unmask", "--quiet", "--runtime", *RELAY_SOCKETS)
         relay.machine.run("systemctl", "start", *RELAY_SOCKETS, RELAY_UNIT)
     eventually(lambda: answers(relay, account), "requests go through again")
