@@ -11,6 +11,7 @@ import structlog
 
 from agent.wire.control import Drain, Message, RetryAfter, Suspect
 from agent.wire.destination import Destination
+from agent.wire.limits import CHANNELS_PER_TUNNEL
 from relay.tunnels.clones import RETRY_SECONDS, Clones
 from relay.tunnels.probing import Watch
 from relay.tunnels.tunnel import Claim, Tunnel
@@ -22,8 +23,8 @@ TUNNELS_PER_INSTANCE = 16
 """An instance has a few slots, and tunnels that are being replaced; beyond that its oldest ones are ended."""
 NEAR_SECONDS = 0.005
 """Round trips below this make no difference to which tunnel is taken."""
-WEBSOCKET_WEIGHT = 4
-"""A channel in a WebSocket counts for so many: its frames cost both ends CPU that plain TCP does not."""
+SLOWER = 2.0
+"""A way that takes so many times as long is no longer preferred for being TCP."""
 REPLACED = "replaced by a newer tunnel of the agent"
 CLONED = (
     "another process with a copy of this agent's key is connected: was its state directory, or its machine, copied?"
@@ -107,7 +108,9 @@ class Registry:
     def pick(self, agent: str, destination: Destination, but: Collection[Tunnel] = ()) -> Tunnel | None:
         """The tunnel to open the next channel in: of those that publish the store, the one that answers best."""
         fit = [t for t in self._tunnels.get(agent, ()) if destination in t.published and t.usable and t not in but]
-        return min(fit, key=_burden, default=None) if len(fit) > 1 else fit[0] if fit else None
+        if len(fit) < 2:
+            return fit[0] if fit else None
+        return min(fit, key=lambda tunnel: (tunnel.doubtful, _spare(tunnel, fit), _burden(tunnel)))
 
     def lost_lately(self, agent: str) -> bool:
         since = self._lost.get(agent)
@@ -205,10 +208,24 @@ class Registry:
             self._lost.popitem(last=False)
 
 
-def _burden(tunnel: Tunnel) -> tuple[bool, float]:
-    """Less is better: tunnels that answer first, then few channels and a short way."""
-    weight = WEBSOCKET_WEIGHT if tunnel.transport == "websocket" else 1
-    return tunnel.doubtful, (tunnel.channels + 1) * weight * max(NEAR_SECONDS, tunnel.round_trip or 0.0)
+def _spare(tunnel: Tunnel, others: Iterable[Tunnel]) -> bool:
+    """Whether it is a WebSocket that only stands by: TCP of the same instance costs both ends less for each packet."""
+    if tunnel.transport != "websocket":
+        return False
+    way = max(NEAR_SECONDS, tunnel.round_trip or 0.0)
+    return any(
+        other.transport == "tcp"
+        and other.identity.instance == tunnel.identity.instance
+        and not other.doubtful
+        and other.channels < CHANNELS_PER_TUNNEL
+        and (other.round_trip or 0.0) <= SLOWER * way
+        for other in others
+    )
+
+
+def _burden(tunnel: Tunnel) -> float:
+    """Less is better: few channels and a short way."""
+    return (tunnel.channels + 1) * max(NEAR_SECONDS, tunnel.round_trip or 0.0)
 
 
 def _tell(tunnels: Iterable[Tunnel], message: Message) -> None:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from agent.wire.limits import CHANNELS_PER_TUNNEL
 from relay.tunnels.registry import LOST_REMEMBERED, LOST_REMEMBERED_SECONDS, TUNNELS_PER_INSTANCE, Registry
 from relay.tunnels.tunnel import WIND_UP_SECONDS, Tunnel
 from tests.relay.tunnels.scene import AGENT, ONE, REPLICA, SHOP, TWO, Clock, Played
@@ -99,12 +100,14 @@ async def test_an_agent_without_control_channel_has_one_slot(registry: Registry)
 
 
 async def test_the_tunnel_that_answers_best_is_taken(registry: Registry) -> None:
-    """Not one in doubt, if there is another; then few channels and a short way; TCP before a WebSocket."""
+    """Not one in doubt, if there is another; TCP before a WebSocket, unless it is full or takes much longer."""
     tcp, web = Played(registry).claim(0), Played(registry, transport="websocket").claim(1)
     for one in (tcp, web):
         one.tunnel.probe.pulse.round_trip = 0.001
     assert picks(registry) is tcp.tunnel
-    tcp.tunnel._opening = 4
+    tcp.tunnel._opening = CHANNELS_PER_TUNNEL - 1
+    assert picks(registry) is tcp.tunnel
+    tcp.tunnel._opening = CHANNELS_PER_TUNNEL
     assert picks(registry) is web.tunnel
     tcp.tunnel._opening, tcp.tunnel.probe.pulse.round_trip = 0, 0.3
     assert picks(registry) is web.tunnel
