@@ -56,10 +56,14 @@ class Board:
             tunnel.suspect()
 
     def accuse(self, dead: Tunnel) -> None:
-        """Tell the relay through the others that this one does not answer: it may not have noticed."""
+        """Tell the relay through the others that this one does not answer: it may not have noticed.
+
+        The others are asked at once: what killed this one may have killed them, and only who is alone dials in haste.
+        """
         for tunnel in self.tunnels.values():
             if tunnel is not dead:
                 tunnel.say(Suspect(slot=dead.place.slot, generation=dead.place.generation))
+                tunnel.suspect()
 
     def want_admission(self) -> None:
         self.wanted = True

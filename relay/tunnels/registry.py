@@ -164,6 +164,8 @@ class Registry:
         if claim:
             others = [t for t in self._siblings(tunnel) if t.claim and t.claim.process == claim.process]
             _tell(others, Suspect(slot=claim.slot, generation=claim.generation))
+            for other in others:
+                other.suspect()
 
     def attend(self, tunnel: Tunnel) -> None:
         self.watch.attend(tunnel)
