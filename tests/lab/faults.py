@@ -20,7 +20,7 @@ RECOVER_SECONDS = 2.0
 """All is well so soon after the path is back, or after its death was noticed where there is another."""
 UNTOLD_SECONDS = NOTICE_SECONDS + RECOVER_SECONDS
 """A fault that ends sooner, but of which one end was not told, lasts until that end notices."""
-SLACK_SECONDS = 1.5
+SLACK_SECONDS = 3.0
 """For a busy machine and the width of a look."""
 
 
