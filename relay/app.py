@@ -27,18 +27,18 @@ from relay.api.surface import build
 from relay.database import authorities, instances, uses
 from relay.database.cycles import Cycles
 from relay.database.deliveries import Deliveries
-from relay.database.directory import Directory
 from relay.database.engine import Database
-from relay.database.errors import DatabaseError, DatabaseUnavailable
+from relay.database.errors import DatabaseError
 from relay.database.files import serving
 from relay.database.records import Actor
 from relay.database.setup import prepare
 from relay.gateway.asgi import Asgi, AsgiRequest
 from relay.gateway.direct import DirectRoute
 from relay.gateway.front import Front
-from relay.gateway.gateway import DirectoryUnavailableError, Gateway
+from relay.gateway.gateway import Gateway
 from relay.gateway.hall import Hall
 from relay.gateway.routes import Routes
+from relay.health.feed import Feed
 from relay.leaving import until_told
 from relay.listening.caller import Trusted
 from relay.listening.entrance import Entrance
@@ -46,7 +46,8 @@ from relay.listening.sockets import BACKLOG, HTTP, SSH, SSH_STOCK, PortError, So
 from relay.prestashop.connection_test import ConnectionTest
 from relay.prestashop.shops import Shops
 from relay.prestashop.triggering import Triggering
-from relay.records import Caller, Change, Connection
+from relay.records import Change
+from relay.remembered import Remembered
 from relay.settings import Address, Settings
 from relay.tunnels import stock
 from relay.tunnels.admission import Admission
@@ -55,7 +56,7 @@ from relay.tunnels.door import Doorkeeper, address_of
 from relay.tunnels.registry import Registry
 from relay.tunnels.server import Acceptor, Listening, listen
 from relay.tunnels.tunnel import Tunnel
-from relay.tunnels.websocket import TicketsUnavailableError, TunnelDoor
+from relay.tunnels.websocket import TunnelDoor
 from relay.webhooks.delivering import Delivering
 from relay.webhooks.sending import Guard, Post
 
@@ -112,13 +113,14 @@ class Relay:
         self._settings = settings
         self._database = database
         self._authority = authority
-        self._directory = _Remembered(database, clock=loop.time)
+        self._directory = Remembered(database, clock=loop.time)
         self._registry = Registry(loop.time)
         self._admission = Admission(loop.time)
         self._trusted = Trusted(settings.trusted_proxies)
         self._entrance = Entrance(self._trusted, settings.certificate_files, loop.time, handshakes=CONNECTIONS)
         self._routes = Routes(self._registry, DirectRoute(own_names=frozenset({_host(settings.url())})))
         self._gateway = Gateway(self._directory, self._routes, loop.time)
+        self._feed = Feed(time.time)
         self._registry.on_retired = self._release
         self._registry.on_clones = self._report_clone
         self._reports: set[asyncio.Task[None]] = set()
@@ -220,6 +222,8 @@ class Relay:
             used=self._gateway.used,
             admission=self._admission,
             guard=Guard(frozenset({_host(url)})),
+            feed=self._feed,
+            traffic=self._gateway.traffic,
         )
 
     def _errands_of(self, parts: Parts) -> tuple[Coroutine[None, None, None], ...]:
@@ -307,37 +311,6 @@ class Relay:
             await uses.note(self._database, used, self._database.now())
         except DatabaseError:
             self._gateway.used.update(used)
-
-
-class _Remembered(Directory):
-    """The database's directory, failing in the gateway's words."""
-
-    async def connection(self, connection: str) -> Connection | None:
-        try:
-            return await super().connection(connection)
-        except DatabaseUnavailable:
-            raise DirectoryUnavailableError from None
-
-    async def caller(self, sha256: str) -> Caller | None:
-        try:
-            return await super().caller(sha256)
-        except DatabaseUnavailable:
-            raise DirectoryUnavailableError from None
-
-    async def admits(self, sha256: str) -> bool:
-        """Whether the digest is of a good tunnel ticket."""
-        try:
-            return await self.ticket(sha256) is not None
-        except DatabaseUnavailable:
-            raise TicketsUnavailableError from None
-
-    async def stock_key(self, agent: str, digest: str) -> str | None:
-        """The id of the key that may log in as the agent; nobody logs in while that cannot be looked up."""
-        try:
-            key = await self.agent_key(agent, digest)
-        except DatabaseUnavailable:
-            return None
-        return key.id if key else None
 
 
 def _websocket(url: str) -> Endpoint:

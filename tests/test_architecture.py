@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("api", "console", "prestashop", "webhooks", "gateway", "tunnels")
+ROOMS = ("api", "console", "health", "prestashop", "webhooks", "gateway", "tunnels")
 """Inside relay, an arrow may only lead from a room to one further right; `database` and `cluster` are leaves."""
 LEAVES = ("database", "cluster")
 LINES_PER_MODULE = 400
@@ -63,7 +63,7 @@ def test_the_wire_imports_nothing_of_ours() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_arrows_lead_one_way(room: str) -> None:
-    """api, console → prestashop → gateway → tunnels: no room imports one to its left."""
+    """api, console → health → prestashop → gateway → tunnels: no room imports one to its left."""
     left = tuple(f"relay.{other}" for other in ROOMS[: ROOMS.index(room)] if {room, other} != {"api", "console"})
     assert offenders(f"relay/{room}", left) == []
 
@@ -74,9 +74,9 @@ def test_leaves_import_no_room(leaf: str) -> None:
     assert offenders(f"relay/{leaf}", tuple(f"relay.{room}" for room in ROOMS)) == []
 
 
-@pytest.mark.parametrize("room", ["gateway", "tunnels", "prestashop", "webhooks"])
+@pytest.mark.parametrize("room", ["gateway", "tunnels", "prestashop", "webhooks", "health"])
 def test_the_hot_path_knows_no_database(room: str) -> None:
-    """gateway, tunnels and prestashop reach data through Protocols only."""
+    """health, prestashop, gateway and tunnels reach data through Protocols only."""
     assert offenders(f"relay/{room}", ("relay.database", "relay.cluster")) == []
 
 

@@ -14,6 +14,8 @@ from relay.api.pace import Pace
 from relay.api.shares import Shares
 from relay.database.directory import Directory
 from relay.database.engine import Database
+from relay.gateway.traffic import Ledger
+from relay.health.feed import Feed
 from relay.prestashop.connection_test import ConnectionTest
 from relay.prestashop.shops import Shops
 from relay.tunnels.admission import Admission
@@ -40,6 +42,8 @@ class Parts:
     ready: Readiness
     version: str
     clock: Callable[[], float]
+    feed: Feed = field(default_factory=lambda: Feed(time.time))
+    traffic: Ledger = field(default_factory=lambda: Ledger(time.monotonic))
     guard: Guard = field(default_factory=Guard)
     """Which endpoints triggers may send to."""
     started_at: float = field(default_factory=time.time)

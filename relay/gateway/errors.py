@@ -109,8 +109,13 @@ class GatewayError(Exception):
         return self.failure.retry_after is not None and self.outcome is Outcome.NOT_SENT
 
 
-def answer(error: GatewayError, *, json_wanted: bool, head_only: bool, close: bool) -> bytes:
-    """The whole HTTP answer, in the shape that PrestaShop gives its own errors, so that stock clients show it."""
+def answer(
+    error: GatewayError, *, json_wanted: bool, head_only: bool, close: bool, request: str | None = None
+) -> bytes:
+    """The whole HTTP answer, in the shape that PrestaShop gives its own errors, so that stock clients show it.
+
+    `request` is the id of the exchange that failed.
+    """
     failure = error.failure
     body = _json(failure.number, error.message) if json_wanted else _xml(failure.number, error.message)
     lines = [
@@ -125,6 +130,8 @@ def answer(error: GatewayError, *, json_wanted: bool, head_only: bool, close: bo
         f"Postern-Origin: {failure.origin}",
         f"Postern-Outcome: {error.outcome}",
     ]
+    if request:
+        lines.append(f"Postern-Request: {request}")
     if failure.status == 401:
         lines.append('WWW-Authenticate: Basic realm="Postern: the access key of the connection as user, no password"')
     if error.retryable:

@@ -6,6 +6,7 @@ pauses the other. What decides between sending again and giving up is here too (
 
 from __future__ import annotations
 
+from random import getrandbits
 from typing import Protocol
 
 from relay.gateway.body import Body, Chunked, Counted, UntilClose
@@ -72,8 +73,8 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_answer_body", "_buffer", "_dispatcher", "_early", "_interim", "_kept", "_line", "_over",
-        "_written", "client", "connection", "own", "progress", "request", "request_ended", "retried", "store_key",
-        "target",
+        "_written", "began", "bytes_in", "bytes_out", "client", "connection", "ended", "error", "first_at", "left",
+        "number", "own", "progress", "request", "request_ended", "retried", "sent_at", "store_key", "target",
     )  # fmt: skip
 
     def __init__(
@@ -89,7 +90,20 @@ class Exchange:
         """The connection of an exchange that the relay itself began."""
         self.retried = False
         self.request_ended = not request.has_body
-        self.progress = now
+        self.number = getrandbits(64)
+        """What tells it from all others; counting up, it would tell tenants of each other."""
+        self.progress = self.began = now
+        self.sent_at = 0.0
+        """When its head was given to a line, the last one if there were two; 0: never. Monotonic seconds, as all."""
+        self.first_at = 0.0
+        """When the store's final answer began; 0: it did not."""
+        self.ended = 0.0
+        self.error: GatewayError | None = None
+        """What the relay answered itself, or why the answer broke off."""
+        self.left = False
+        """Whether the connector went before the end."""
+        self.bytes_in = self.bytes_out = 0
+        """Of the bodies, as they were passed on."""
         self._dispatcher = dispatcher
         self._line: Line | None = None
         self._early = bytearray()
@@ -101,6 +115,16 @@ class Exchange:
         """Whether the answer's head has told the connector that its connection stays open."""
         self._written = False
         self._over = False
+
+    @property
+    def id(self) -> str:
+        """What logs call it, and the relay's own answers; a store's answer stays as it is."""
+        return f"req_{self.number:016x}"
+
+    @property
+    def status(self) -> int:
+        """The store's; 0: it gave none."""
+        return self._answer.status if self._answer else 0
 
     @property
     def retryable(self) -> bool:
@@ -129,6 +153,7 @@ class Exchange:
         """Begin on a line: the rewritten head, and what has come of the body."""
         self._line = line
         self._buffer = b""
+        self.sent_at = self.progress
         early, self._early = self._early, bytearray()
         if early and not self.request_ended:
             self.client.resume_reading()
@@ -139,6 +164,7 @@ class Exchange:
         self.request_ended = ended
         if self._over or not data:
             return
+        self.bytes_in += len(data)
         if self._line:
             self._line.write(data)
             return
@@ -156,6 +182,7 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The connector left; the store's connection cannot be used again."""
+        self.left = self.left or not self._over
         self._end()
         self._release(reusable=False)
 
@@ -230,8 +257,10 @@ class Exchange:
     def _begin_answer(self, head: AnswerHead, data: bytes) -> None:
         self._answer = head
         self._buffer = b""
+        self.first_at = self.progress
         self._answer_body = body = self._body_of(head)
         passed, rest = body.take(data) if data and not body.ended else (b"", data)
+        self.bytes_out = len(passed)
         self._written = True
         self.client.write(self._client_head(head) + passed)
         if body.ended:
@@ -243,6 +272,7 @@ class Exchange:
             return
         passed, rest = body.take(data)
         if passed:
+            self.bytes_out += len(passed)
             self.client.write(passed)
         if body.ended:
             self._complete(rest, reusable=self._answer is not None and not self._answer.close)
@@ -282,6 +312,7 @@ class Exchange:
         self.client.finish(persistent=self._kept and self.request_ended)
 
     def _break_off(self, error: GatewayError) -> None:
+        self.error = error
         self._end()
         self._release(reusable=False)
         if self._written:

@@ -348,6 +348,7 @@ class Front(asyncio.Protocol):
             answering = exchange.answering
             if exchange.sent:
                 error.outcome = Outcome.SENT_UNKNOWN
+            exchange.error = error
             exchange.client_gone()
             if answering:
                 self.abort()
@@ -362,7 +363,11 @@ class Front(asyncio.Protocol):
             json = request.fields.json
             json_wanted = asks_for_json(request.target) if json is None else json
             head_only = request.method == b"HEAD"
-        self._transport.write(answer(error, json_wanted=json_wanted, head_only=head_only, close=close))
+        exchange = self._exchange
+        if not exchange:
+            self._hall.gateway.traffic.refuse(error)
+        id_ = exchange.id if exchange else None
+        self._transport.write(answer(error, json_wanted=json_wanted, head_only=head_only, close=close, request=id_))
 
     def _close_gently(self, *, unread: bool) -> None:
         if (unread or self._unread) and not self._half_closed and self._transport.can_write_eof():

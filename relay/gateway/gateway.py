@@ -19,6 +19,7 @@ from relay.gateway.errors import GatewayError
 from relay.gateway.exchange import Exchange
 from relay.gateway.pool import Pool, StoreLine
 from relay.gateway.routes import Route
+from relay.gateway.traffic import Ledger
 from relay.records import MISSING, Caller, Connection, Missing
 
 log = structlog.get_logger()
@@ -58,6 +59,9 @@ class Gateway:
         self.draining = False
         self.used: set[str] = set()
         """Digests of the credentials that were accepted, until somebody writes them down and clears the set."""
+        self.traffic = Ledger(clock)
+        self.on_over: Callable[[Exchange], object] = _nothing
+        """Called with every exchange that is over, in the loop turn in which it is: it must be quick."""
         self._pools: dict[str, Pool] = {}
         self._entered: dict[Exchange, Pool] = {}
         self._accounts: Counter[str] = Counter()
@@ -95,11 +99,17 @@ class Gateway:
 
     def over(self, exchange: Exchange) -> None:
         """Give back what the exchange held."""
+        exchange.ended = self.clock()
         pool = self._entered.pop(exchange, None)
         if pool:
             pool.leave()
-        if exchange.connection:
-            self._accounts[exchange.connection.account] -= 1
+        connection = exchange.connection
+        if connection:
+            self._accounts[connection.account] -= 1
+            self.traffic.of(connection).note(exchange)
+        elif exchange.error:
+            self.traffic.refuse(exchange.error)
+        self.on_over(exchange)
 
     def forget(self, connection_id: str) -> None:
         """The connection has changed: its lines are not used for new requests."""
@@ -126,6 +136,7 @@ class Gateway:
                 self.forget(id_)
         for account in [a for a, n in self._accounts.items() if n <= 0]:
             del self._accounts[account]
+        self.traffic.sweep()
 
     def overdue(self, exchange: Exchange, moved: float, now: float) -> bool:
         """Whether the store has been silent for longer than any may be, since the connector last `moved` at least."""
@@ -163,6 +174,7 @@ class Gateway:
             await self._look_again(exchange)
         line = pool.take(retryable=exchange.retryable) if exchange in self._entered else None
         if line:
+            exchange.progress = self.clock()
             line.begin(exchange, pool.asking.head(exchange))
         else:
             await self._begin_on_new_line(exchange)
@@ -242,3 +254,7 @@ class Gateway:
             pool.retire()
         pool = self._pools[connection.id] = Pool(connection, self.clock)
         return pool
+
+
+def _nothing(_exchange: Exchange) -> None:
+    pass

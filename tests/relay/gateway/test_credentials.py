@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -38,6 +39,11 @@ def refused(message: Message, status: int, code: str) -> None:
     assert message.value("Postern-Origin") == b"caller"
     assert message.value("Postern-Outcome") == b"not_sent"
     assert STORE_KEY.encode() not in message.head + message.body
+
+
+def nameless(message: Message) -> bytes:
+    """The whole answer, without what names the request and nothing else."""
+    return re.sub(rb"(Postern-Request: req_)[0-9a-f]{16}", rb"\1", message.head) + message.body
 
 
 KEYS_THAT_OPEN = {
@@ -109,7 +115,7 @@ async def test_wrong_foreign_and_unknown_answer_byte_for_byte_alike(
             message = await scene.ask(**{**how, "target": target})
             refused(message, 401, "unauthenticated")
             assert (message.value("WWW-Authenticate") or b"").startswith(b"Basic realm=")
-            answers.add(message.head + message.body)
+            answers.add(nameless(message))
     assert len(answers) == 1
     assert scene.store.received == b""
 
@@ -120,7 +126,7 @@ async def test_an_access_key_opens_its_own_connection_alone(scene: Scene, other:
     foreign = await scene.ask(target=target)
     refused(foreign, 401, "unauthenticated")
     unknown = await scene.ask(target=target.replace(OTHER_ID, UNKNOWN_ID))
-    assert foreign == unknown
+    assert nameless(foreign) == nameless(unknown)
     assert (await scene.ask(target=target, auth=basic(OTHER_KEY))).status == 200
 
 
@@ -157,11 +163,12 @@ async def test_tokens_of_another_account_find_nothing(scene: Scene, other: Conne
     auth = scene.directory.admit("token", Scope.MANAGE)
     foreign = await scene.ask(auth=auth, target=f"/to/{OTHER_ID}/api/products")
     refused(foreign, 404, "not_found")
-    assert await scene.ask(auth=auth, target=f"/to/{UNKNOWN_ID}/api/products") == foreign
+    unknown = await scene.ask(auth=auth, target=f"/to/{UNKNOWN_ID}/api/products")
+    assert nameless(unknown) == nameless(foreign)
     forbidden_there = await scene.ask(
         auth=scene.directory.admit("weak", Scope.STATUS), target=f"/to/{OTHER_ID}/api/products"
     )
-    assert forbidden_there == foreign
+    assert nameless(forbidden_there) == nameless(foreign)
     operator = scene.directory.admit("operator", Scope.OPERATE, account="acc_three")
     assert (await scene.ask(auth=operator, target=f"/to/{OTHER_ID}/api/products")).status == 200
 

@@ -1,0 +1,1 @@
+"""How agents and stores do: what is known, what has changed, and who is told."""
