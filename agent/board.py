@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 
 from agent.enrolment import Admission
-from agent.tunnel import Tunnel
+from agent.reconnect import second_pause
+from agent.tunnel import PROCESS, Tunnel
 from agent.wire.control import Suspect
-
-SECOND_SECONDS, SECOND_LOGINS = 0.5, 10.0
-"""When a first tunnel stands, the others follow within this time, or so many times as long as that login took: a relay
-to which everybody comes back has the first tunnels of all before the second ones of any."""
-SECOND_MOST_SECONDS = 30.0
 
 
 class Board:
@@ -29,6 +26,8 @@ class Board:
         """Node and transport on which each slot stands; while it dials, the transport is empty."""
         self.second_due = 0.0
         """When, monotonic, the slots may dial that follow the first one."""
+        self.process = PROCESS
+        """What tells our tunnels from those of another process with the same key."""
         self.trouble: tuple[float, str] | None = None
         """The last failure (unix seconds, sentence)."""
         self._change = asyncio.Event()
@@ -44,8 +43,7 @@ class Board:
 
     def stands(self, slot: int, tunnel: Tunnel, login_seconds: float) -> None:
         if not self.standing:
-            spread = min(SECOND_MOST_SECONDS, max(SECOND_SECONDS, SECOND_LOGINS * login_seconds))
-            self.second_due = time.monotonic() + spread * random.random()  # noqa: S311 - spreads load
+            self.second_due = time.monotonic() + second_pause(login_seconds, random.random)
         self.tunnels[slot] = tunnel
         self.changed()
 
@@ -64,6 +62,10 @@ class Board:
             if tunnel is not dead:
                 tunnel.say(Suspect(slot=dead.place.slot, generation=dead.place.generation))
                 tunnel.suspect()
+
+    def take_another_name(self) -> None:
+        """The relay takes us for a copy: should the other one bear the same name, it is to be told from us."""
+        self.process = secrets.token_hex(8)
 
     def want_admission(self) -> None:
         self.wanted = True

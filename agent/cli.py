@@ -18,8 +18,9 @@ only the relay and the stores that are named."""
 
 _EPILOG = f"""\
 settings: each flag of 'run' can also stand in the environment (POSTERN_AGENT_RELAY, POSTERN_AGENT_STORES with commas,
-POSTERN_AGENT_TOKEN_FILE, POSTERN_AGENT_STATE_DIR, POSTERN_AGENT_CA_FILE, POSTERN_AGENT_PROXY) or in a TOML file (relay,
-stores, token_file, state_dir, ca_file, proxy). A flag goes before the environment, the environment before the file.
+POSTERN_AGENT_TOKEN_FILE, POSTERN_AGENT_STATE_DIR, POSTERN_AGENT_CA_FILE, POSTERN_AGENT_PROXY,
+POSTERN_AGENT_METRICS_HTTP) or in a TOML file (relay, stores, token_file, state_dir, ca_file, proxy, metrics_http). A
+flag goes before the environment, the environment before the file.
 
 a proxy that is not named there is taken from HTTPS_PROXY or ALL_PROXY, except for what NO_PROXY lists. Write a proxy's
 password in the environment or the file: other users of this machine can read command lines.
@@ -43,6 +44,10 @@ existing file is not overwritten"""
 _PROXY = """\
 the network's HTTP proxy, such as http://proxy.lan:3128, for enrolment and tunnels; with a password
 (http://USER:PASSWORD@proxy.lan:3128) better as POSTERN_AGENT_PROXY"""
+
+_METRICS = """\
+serve /metrics and /readyz for this machine's Prometheus there, such as 127.0.0.1:9465; loopback addresses only. Without
+it the agent listens nowhere"""
 
 _STORE = """\
 a shop to publish, such as http://shop.lan or https://shop.lan:8443; repeatable. The name need not be the address:
@@ -100,11 +105,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state-dir", metavar="DIR", help="where the agent keeps its key (made 0700)")
     parser.add_argument("--ca-file", metavar="FILE", help="CA bundle of a network that inspects TLS (PEM)")
     parser.add_argument("--proxy", metavar="URL", help=_PROXY)
+    parser.add_argument("--metrics-http", metavar="HOST:PORT", help=_METRICS)
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with these settings")
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("relay", "stores", "token_file", "state_dir", "ca_file", "proxy")
+    names = ("relay", "stores", "token_file", "state_dir", "ca_file", "proxy", "metrics_http")
     return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
 
 

@@ -44,6 +44,7 @@ def about_settings(
         "state_dir": str(settings.state_dir),
         "ca_file": _path(settings.ca_file),
         "proxy": _proxy(Proxies.of(settings.proxy, {})) if settings.proxy else "not set",
+        "metrics_http": str(settings.metrics_http) if settings.metrics_http else "not set",
         "configuration_file": _path(config),
         "environment": sorted(name for name in environment if name.startswith(PREFIX)),
         "systemd_credentials": "set" if "CREDENTIALS_DIRECTORY" in environment else "not set",

@@ -20,12 +20,13 @@ from agent.resolver import Address, Resolver
 from agent.wire.channel import Channel
 from agent.wire.destination import Store
 from agent.wire.limits import CHANNELS_PER_TUNNEL, DIAL_SECONDS
+from agent.wire.originator import Originator
 from agent.wire.refusal import ChannelRefusal
 
 IDLE_SECONDS = 900.0
 """A channel without a byte for so long serves nobody: no answer of a shop takes a quarter of an hour to begin."""
 ORIGINATOR_CHARACTERS = 64
-"""What is logged of a connection's id, which the relay chooses."""
+"""What is logged of the ids of a connection and a request, which the relay chooses."""
 
 _TOO_MUCH = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _UNREACHABLE = {
@@ -145,7 +146,7 @@ class Forwarder:
                 self._tell(store, originator, error)
                 raise asyncssh.ChannelOpenError(error.refusal, str(error)) from None
             except Exception:
-                log.exception("a channel could not be opened", store=store.origin)
+                log.exception("a channel could not be opened", store=store.origin, **_on_whose_behalf(originator))
                 raise asyncssh.ChannelOpenError(ChannelRefusal.AGENT_FAULT, "the agent's log says more") from None
 
         return open_channel
@@ -212,8 +213,13 @@ class Forwarder:
                 reason=str(error),
                 store=store.origin,
                 code=error.refusal.name.lower(),
-                connection=printable(originator, ORIGINATOR_CHARACTERS),
+                **_on_whose_behalf(originator),
             )
+
+
+def _on_whose_behalf(originator: str) -> dict[str, str]:
+    named = Originator.parse(originator)._asdict()
+    return {noun: printable(id_, ORIGINATOR_CHARACTERS) for noun, id_ in named.items() if id_}
 
 
 async def _forward(sock: socket.socket, ended: Callable[[Forward], None]) -> Forward:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 SLACK_SECONDS = 10.0
 """How late a deadline may be noticed on a busy machine before its loop counts as stuck."""
@@ -22,9 +23,24 @@ class Lifelines:
     async def within(self, name: str, seconds: float) -> AsyncIterator[None]:
         """A wait of the loop `name`, ended by TimeoutError after `seconds`."""
         self._due[name] = self._clock() + seconds + SLACK_SECONDS
-        async with asyncio.timeout(seconds):
-            yield
-        self._due[name] = self._clock() + SLACK_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        finally:
+            self._due[name] = self._clock() + SLACK_SECONDS
+
+    async def rest(self, name: str, seconds: float, *waits: asyncio.Future[Any]) -> None:
+        """A wait of the loop `name` until one of these is done or the time is over; then they are cancelled.
+
+        Nothing is raised by a machine that was suspended meanwhile: the time is over, and then some.
+        """
+        self._due[name] = self._clock() + seconds + SLACK_SECONDS
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            self._due[name] = self._clock() + SLACK_SECONDS
 
     def end(self, name: str) -> None:
         """The loop is over, as it should be."""

@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from agent.failure import ConfigurationError
+from agent.loopback import Loopback
 from agent.proxy import Proxies
 from agent.wire.destination import CONTROL, Store
 from agent.wire.enrolment import relay_url
@@ -57,6 +58,10 @@ def _proxy(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _loopback(value: Any) -> Loopback | None:
+    return None if value is None else Loopback.parse(value)
+
+
 def _default_state_dir() -> Path:
     """What systemd made for the service (`StateDirectory=`), else the place where it would."""
     return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or DEFAULT_STATE_DIR)
@@ -81,6 +86,8 @@ class Settings(BaseSettings):
     ca_file: Path | None = None
     proxy: Annotated[SecretStr | None, AfterValidator(_proxy)] = None
     """The network's proxy, perhaps with credentials; without it, the environment may name one."""
+    metrics_http: Annotated[Loopback | None, BeforeValidator(_loopback)] = None
+    """Where this machine's Prometheus may ask; None: nowhere, for the agent opens no port unasked."""
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], config: Path | None) -> Settings:

@@ -111,12 +111,7 @@ class Slot:
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._board.change())]
         if self.tunnel:
             waits.append(asyncio.ensure_future(self.tunnel.lost()))
-        try:
-            async with self._lifelines.within(self.name, seconds + 1):
-                await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await self._lifelines.rest(self.name, seconds, *waits)
 
     async def _note_loss(self) -> None:
         tunnel = self.tunnel
@@ -130,6 +125,7 @@ class Slot:
         self._timing.lost(time.monotonic())
         if tunnel.retry_after is not None:
             self._timing.failed(time.monotonic(), refused=True, retry_after=tunnel.retry_after)
+            self._board.take_another_name()
         self.state = "waiting"
         self._log.warning(
             "tunnel lost; dialling again", reason=reason, node=tunnel.endpoint.node, stood_seconds=round(tunnel.age)
@@ -158,8 +154,7 @@ class Slot:
         node = endpoints[0].node
         avoid = {transport for other, transport in self._taken() if other == node and transport}
         board.ways[self.number] = (node, "")
-        self._generation += 1
-        place = Place(self.number, self._generation, second=board.standing > 0)
+        place = self._next_place()
         won = await dialer.dial(endpoints, place.version, avoid)
         began, transport = time.monotonic(), won.endpoint.transport
         try:
@@ -171,6 +166,10 @@ class Slot:
         dialer.paths.stood(transport, avoid)
         board.ways[self.number] = (node, transport)
         self._stands(tunnel, time.monotonic() - began)
+
+    def _next_place(self) -> Place:
+        self._generation += 1
+        return Place(self.number, self._generation, second=self._board.standing > 0, process=self._board.process)
 
     def _failed(self, error: Exception, admission: Admission) -> None:
         now = time.monotonic()

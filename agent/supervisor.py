@@ -15,12 +15,13 @@ from pydantic import SecretStr
 
 from agent import __version__
 from agent.board import Board
-from agent.enrolment import Enrolment, EnrolmentError
+from agent.enrolment import Admission, Enrolment, EnrolmentError
 from agent.failure import ConfigurationError
 from agent.https import REQUEST_SECONDS, Link
 from agent.identity import Identity
 from agent.lifelines import Lifelines
 from agent.logs import Sparingly
+from agent.metrics import serve_metrics
 from agent.opening import Ways
 from agent.racing import Paths, RacingDialer
 from agent.reconnect import Reconnect
@@ -37,6 +38,9 @@ GRACE_SECONDS = 20.0
 """How long running channels may go on after the agent was told to stop."""
 EARLY = 0.1
 """Part of the time to the renewal that is left out at random, so that agents started together part ways."""
+
+_KEPT = ("relay", "state_dir", "ca_file", "proxy", "metrics_http")
+"""Settings that are not taken over by a reload."""
 
 log = structlog.get_logger()
 
@@ -75,7 +79,10 @@ class Supervisor:
         self._begin("enrolment", self._keep_enrolled())
         self._begin("service manager", self._inform())
         try:
-            async with serve_status(self._settings.state_dir, self.snapshot):
+            async with (
+                serve_status(self._settings.state_dir, self.snapshot),
+                serve_metrics(self._settings.metrics_http, self.snapshot),
+            ):
                 log.info("agent started", relay=self._settings.relay, stores=[str(s) for s in self._settings.stores])
                 self._notifier.ready(self.summary())
                 await self._until_stopped()
@@ -100,9 +107,9 @@ class Supervisor:
         except ConfigurationError as error:
             log.error("the settings were not taken over", reason=str(error))
         else:
-            kept = {name: getattr(self._settings, name) for name in ("relay", "state_dir", "ca_file", "proxy")}
+            kept = {name: getattr(self._settings, name) for name in _KEPT}
             if any(getattr(settings, name) != value for name, value in kept.items()):
-                log.warning("relay, state_dir, ca_file and proxy change only with a restart")
+                log.warning("some settings change only with a restart", settings=_KEPT)
             self._settings = settings.model_copy(update=kept)
             log.info("settings read again", stores=[str(store) for store in settings.stores])
             self._board.want_admission()
@@ -160,8 +167,7 @@ class Supervisor:
             self._board.wanted = False
             timing.began(time.monotonic())
             try:
-                async with self._lifelines.within(name, 3 * REQUEST_SECONDS):
-                    admission = await self._enrolment.enrol(self._settings.stores)
+                admission = await self._enrol(name)
             except EnrolmentError as error:
                 timing.failed(time.monotonic(), refused=error.refused, retry_after=error.retry_after)
                 if worth_telling(str(error)):
@@ -178,6 +184,14 @@ class Supervisor:
             self._board.admission = admission
             self._keep_slots(admission.tunnels)
             self._board.changed()
+
+    async def _enrol(self, name: str) -> Admission:
+        """Raises EnrolmentError."""
+        try:
+            async with self._lifelines.within(name, 3 * REQUEST_SECONDS):
+                return await self._enrolment.enrol(self._settings.stores)
+        except TimeoutError:
+            raise EnrolmentError("the enrolment was not over in time") from None
 
     def _keep_slots(self, wanted: int) -> None:
         """Start the slots that are missing, end those that are too many."""
@@ -215,12 +229,7 @@ class Supervisor:
 
     async def _rest(self, name: str, seconds: float) -> None:
         """Wait until something changed, no longer than this."""
-        change = asyncio.ensure_future(self._board.change())
-        try:
-            async with self._lifelines.within(name, seconds + 1):
-                await asyncio.wait([change], timeout=seconds)
-        finally:
-            change.cancel()
+        await self._lifelines.rest(name, seconds, asyncio.ensure_future(self._board.change()))
 
     async def _leave(self) -> None:
         """Take no more channels, let those that run finish, close the tunnels; a successor may begin meanwhile."""

@@ -41,7 +41,8 @@ QUIET_SECONDS = KEEPALIVE_SECONDS + 1.0
 OVERSLEPT_SECONDS = 1.0
 """A look that comes so late was held up by ourselves: the machine slept, or had no time for us."""
 PROCESS = secrets.token_hex(8)
-"""This process, told from any other that has the same key."""
+"""This process, told from any other that has the same key; a machine restored from a snapshot has it in common with the
+one that was copied, until one of them draws another."""
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ class Place:
     generation: int = 1
     second: bool = False
     """Whether another tunnel of the agent stands already."""
+    process: str = PROCESS
 
     @property
     def version(self) -> str:
@@ -198,7 +200,7 @@ class Tunnel:
         place = self.place
         channel.send(
             AgentHello(
-                slot=place.slot, process=PROCESS, generation=place.generation, version=__version__, stores=stores
+                slot=place.slot, process=place.process, generation=place.generation, version=__version__, stores=stores
             )
         )
 

@@ -12,6 +12,7 @@ def set_up() -> None:
     """Send our own lines, and the warnings of the libraries below us, to standard error in one shape."""
     terminal = sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -17,6 +17,7 @@ ALGORITHMS: dict[str, Any] = {
 stands first; MACs are advertised though AEAD ciphers bring their own."""
 
 KEEPALIVE: dict[str, Any] = {"keepalive_interval": KEEPALIVE_SECONDS, "keepalive_count_max": KEEPALIVE_UNANSWERED}
+"""asyncssh's own, for the moment between the login and the `Probe` (agent.wire.pulse) that takes its place."""
 
 FIRST_VERSION, SECOND_VERSION = "postern", "postern second"
 """How an agent names itself before anything else (RFC 4253 §4.2): `second` where another tunnel of its stands already,

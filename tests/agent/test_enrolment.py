@@ -270,10 +270,15 @@ async def test_whatever_else_answers_is_told_and_tried_again(
         {"agent_name": "x\n"},
     ],
 )
-async def test_an_answer_out_of_bounds_is_refused(client: Client, relay: FakeRelay, change: dict[str, Any]) -> None:
+async def test_an_answer_out_of_bounds_is_refused(
+    client: Client, relay: FakeRelay, identity: Identity, change: dict[str, Any]
+) -> None:
     """What comes from outside is checked before it is used."""
     relay.answer_changes.update(change)
-    await client.fails()
+    error = await client.fails()
+    said = "shows a host CA that the access token does not name" if "host_cas" in change else "is not a relay of this"
+    assert said in str(error)
+    assert identity.memory is None
 
 
 async def test_nobody_there_is_told(client: Client, relay: FakeRelay, identity: Identity) -> None:
@@ -391,7 +396,8 @@ async def test_a_relay_on_this_machine_is_asked_without_a_proxy(
     """A proxy elsewhere would send the request to its own loopback."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    await client.enrol()
+    assert (await client.enrol()).agent_name == "Backoffice"
+    assert len(client.relay.asked) == 1
 
 
 def test_the_fake_relays_token_names_its_ca(relay: FakeRelay) -> None:

@@ -29,6 +29,7 @@ from agent.tunnel import Tunnel
 from agent.wire.channel import Channel
 from agent.wire.destination import Store
 from agent.wire.limits import PACKET_BYTES, WINDOW_BYTES
+from agent.wire.originator import Originator
 from agent.wire.refusal import ChannelRefusal
 from tests.agent import fake_relay
 from tests.agent.conftest import OpenShop, eventually
@@ -400,7 +401,8 @@ async def test_of_several_addresses_only_the_harmless_ones_are_dialled(monkeypat
 async def test_this_machine_is_dialled_where_it_is_written_out(open_shop: OpenShop, store: str) -> None:
     """A shop beside the agent is reached, as the merchant's own file says."""
     shop = await open_shop(echo)
-    (await dial(Store.parse(store.format(shop.port)), Resolver())).close()
+    with await dial(Store.parse(store.format(shop.port)), Resolver()) as reached:
+        assert reached.getpeername()[1] == shop.port
 
 
 async def test_above_the_cap_channels_are_refused_as_busy(pair: OpenPair, open_shop: OpenShop) -> None:
@@ -603,6 +605,21 @@ async def test_the_stores_socket_is_watched_by_the_kernel(pair: OpenPair, open_s
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
     sock.close()
+
+
+async def test_the_log_says_on_whose_behalf_a_store_was_dialled(
+    pair: OpenPair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The connection and the request, as the relay named them; a relay that names no request is understood."""
+    tunnel = await pair(f"http://shop.lan=127.0.0.1:{unused_port()}", f"http://two.lan=127.0.0.1:{unused_port()}")
+    for host, originator in (("shop.lan", str(Originator("con_1", "req_2"))), ("two.lan", "con_3")):
+        with pytest.raises(asyncssh.ChannelOpenError):
+            await tunnel.relay.open(host, 80, originator)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "con_1" in first
+    assert "req_2" in first
+    assert "con_3" in second
+    assert "request" not in second
 
 
 async def test_a_hostile_originator_reaches_the_log_cut_and_escaped(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -30,3 +31,26 @@ async def test_each_wait_is_ended_by_its_deadline() -> None:
     with pytest.raises(TimeoutError):
         async with Lifelines().within("slot 0", 0.01):
             await asyncio.Event().wait()
+
+
+async def test_a_rest_ends_with_what_it_waits_for() -> None:
+    """Or with its time; what it waited for is given up, and the loop has been heard of."""
+    now = 0.0
+    lines = Lifelines(lambda: now)
+    done, other = asyncio.ensure_future(asyncio.sleep(0)), asyncio.ensure_future(asyncio.Event().wait())
+    await lines.rest("slot 0", 30, done, other)
+    await asyncio.sleep(0)
+    assert other.cancelled()
+    now = SLACK_SECONDS
+    assert lines.overdue() == []
+    await lines.rest("slot 0", 0.01, asyncio.ensure_future(asyncio.Event().wait()))
+
+
+async def test_a_machine_that_was_suspended_has_rested() -> None:
+    """All timers of a process that stood still are over at once: a rest is no failure because of that."""
+    lines = Lifelines()
+    rest = asyncio.ensure_future(lines.rest("slot 0", 0.05, asyncio.ensure_future(asyncio.Event().wait())))
+    await asyncio.sleep(0)
+    time.sleep(1.5)  # noqa: ASYNC251 - the whole process stands still
+    await rest
+    assert lines.overdue() == []

@@ -171,10 +171,13 @@ async def test_endpoints_that_moved_are_asked_for_again(site: Site) -> None:
     site.relay.certificate_seconds = 8
     await site.run()
     await site.relay.tunnel()
+    before = site.relay.ssh_port
     await site.relay.stop_ssh()
     await site.relay.start_ssh(0)
+    assert site.relay.ssh_port != before
     await site.relay.tunnel(newer_than=1)
     await request(site.relay)
+    assert len(site.relay.asked) >= 2, "it was found without being asked for"
 
 
 async def test_as_many_tunnels_as_the_relay_wants_on_different_nodes(site: Site) -> None:

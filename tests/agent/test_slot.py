@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from agent import slot
-from agent.board import SECOND_SECONDS, Board
+from agent.board import Board
 from agent.lifelines import Lifelines
 from agent.login import TunnelError
-from agent.reconnect import Reconnect
+from agent.reconnect import SECOND_MOST_SECONDS, SECOND_SECONDS, Reconnect
 from agent.slot import Slot, choose, retire
 from agent.tunnel import Place
 from agent.wire.control import Suspect
@@ -123,6 +123,14 @@ class Standing:
     def suspect(self) -> None:
         self.suspicions += 1
 
+    def end(self, *, retry_after: float | None = None) -> None:
+        """As the relay ends it."""
+        self.standing, self.retry_after = False, retry_after
+        self.found_dead, self.age = False, 1.0
+
+    async def lost(self) -> str:
+        return "ended"
+
 
 def make_slot(number: int, board: Board) -> Slot:
     unused: Any = None
@@ -147,7 +155,22 @@ def test_the_first_tunnel_comes_before_the_second() -> None:
         board.tunnels.clear()
         board.stands(0, tunnel, login_seconds=2.0)
         pauses.append(second._pause())
-    assert SECOND_SECONDS < max(pauses) <= 20.0
+    assert SECOND_SECONDS < max(pauses) <= SECOND_MOST_SECONDS
+
+
+@pytest.mark.parametrize("told_to_wait", [False, True])
+async def test_who_is_taken_for_a_copy_draws_another_name(told_to_wait: bool) -> None:
+    """And waits as long as it was told; after any other loss the process keeps its name."""
+    board = Board()
+    before = board.process
+    board.admission = admission(N1)
+    tunnel: Any = Standing(board.admission, 0)
+    board.stands(0, tunnel, 0.0)
+    mover = make_slot(0, board)
+    tunnel.end(retry_after=20.0 if told_to_wait else None)
+    await mover._note_loss()
+    assert (mover._next_place().process != before) is told_to_wait
+    assert (mover._pause() >= 19.0) is told_to_wait
 
 
 def test_a_slot_moves_from_a_node_that_will_be_gone() -> None:

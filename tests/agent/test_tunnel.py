@@ -19,7 +19,7 @@ from agent.login import LoginRefusedError, TunnelError
 from agent.racing import Won
 from agent.resolver import Resolver
 from agent.transports import TcpDialer
-from agent.tunnel import FIRST, PROCESS, Place, Tunnel
+from agent.tunnel import FIRST, Place, Tunnel
 from agent.wire import ssh
 from agent.wire.carrier import Carrier, Dialled
 from agent.wire.control import AgentHello, Bye, Drain, RetryAfter, Suspect
@@ -30,6 +30,7 @@ from tests.agent.conftest import eventually
 from tests.agent.fake_relay import FakeRelay
 
 STORES = (Store.parse("http://shop.lan=127.0.0.1:9"), Store.parse("http://two.lan:8080=127.0.0.1:9"))
+COPY = "c0b1" * 4  # a name that the process has drawn anew
 
 Enrol = Callable[[], Awaitable[Admission]]
 
@@ -254,7 +255,7 @@ class Told:
 async def controlled(relay: FakeRelay, enrol: Enrol, told: Told | None = None) -> tuple[Tunnel, Any]:
     """A tunnel and the relay's end of it, once the agent has said hello."""
     relay.controlled = True
-    tunnel = await open_tunnel(await enrol(), place=Place(1, 7), neighbours=told)
+    tunnel = await open_tunnel(await enrol(), place=Place(1, 7, process=COPY), neighbours=told)
     seen = await relay.tunnel(stores=2)
     assert await eventually(lambda: bool(seen.heard))
     return tunnel, seen
@@ -266,7 +267,7 @@ async def test_the_agent_says_hello_on_the_control_channel(relay: FakeRelay, enr
     assert seen.heard == [
         AgentHello(
             slot=1,
-            process=PROCESS,
+            process=COPY,
             generation=7,
             version=__version__,
             stores=["http://shop.lan", "http://two.lan:8080"],
