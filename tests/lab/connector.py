@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -23,8 +25,9 @@ MOST = 0.8
 class Connector:
     """Asks without a pause from `asking` on; `fates` grows while it does."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, process: subprocess.Popen[str]) -> None:
         self.label = label
+        self._process = process
         self.fates: list[Fate] = []
 
     @classmethod
@@ -34,7 +37,7 @@ class Connector:
         words = ("--url", connection["url"], "--ca", str(ca), "--rate", str(RATE), "--label", label)
         log = ca.with_name(f"{label}.log")
         process = network.spawn("cloud", sys.executable, "-m", "tests.lab.traffic", *words, log=log)
-        connector = cls(label)
+        connector = cls(label, process)
         assert process.stdin
         assert process.stdout
         process.stdin.write(connection["access_key"] + "\n")
@@ -50,6 +53,13 @@ class Connector:
             process.wait()
         if log.stat().st_size:
             raise AssertionError(f"the connector failed: {log.read_text()[-1000:]}")
+
+    def rest(self) -> None:
+        """Ask nothing until `go_on`."""
+        self._process.send_signal(signal.SIGUSR1)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGUSR2)
 
     def all_well_for(self, seconds: float) -> bool:
         """Whether every request that began in the last seconds, and had a second's time, was answered well."""

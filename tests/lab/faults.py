@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from tests.lab.machine import LabError, Machine
-from tests.lab.network import CLOUD_IPV6, Network
-from tests.lab.parties import AGENT_UNIT, HOST, RELAY_UNIT, Agent, Relay, Shop
+from tests.lab.machine import LabError, Machine, eventually
+from tests.lab.network import CLOUD_IPV6
+from tests.lab.parties import AGENT_UNIT, HOST, RELAY_UNIT
+from tests.lab.surroundings import Scene, as_installed, behind_proxy, own_clock, said, set_clock
+from tests.lab.verdict import Verdict
 
 NOTICE_SECONDS = 6.0
 """A dead path under traffic is noticed within this."""
@@ -22,23 +25,6 @@ UNTOLD_SECONDS = NOTICE_SECONDS + RECOVER_SECONDS
 """A fault that ends sooner, but of which one end was not told, lasts until that end notices."""
 SLACK_SECONDS = 3.0
 """For a busy machine and the width of a look."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What a fault can be done to, and what tells of it."""
-
-    network: Network
-    relay: Relay
-    agent: Agent
-    shop: Shop
-    connection: dict[str, str]
-
-    def agent_noticed(self, since: float) -> float | None:
-        return said(self.agent.machine, AGENT_UNIT, "tunnel lost", since)
-
-    def relay_noticed(self, since: float) -> float | None:
-        return said(self.relay.machine, RELAY_UNIT, "tunnel gone", since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +45,10 @@ class Fault:
     kept: bool = True
     silent: bool = False
     tunnels_stay: bool = False
+    idle: bool = False
+    """Nothing is asked from a while before it until it was noticed."""
     full: bool = False
+    around: Callable[[Scene], AbstractContextManager[Scene]] = as_installed
     forgets: bool = False
     """The shop's record of what it has seen is cut short by the fault."""
     notice: float = NOTICE_SECONDS
@@ -69,14 +58,13 @@ class Fault:
     """Codes with which a POST may fail where reads are kept."""
 
 
-def said(machine: Machine, unit: str, words: str, since: float) -> float | None:
-    """When the unit first said it after `since`."""
-    told = (moment for moment, event in machine.events(unit, since=since) if words in str(event.get("event")))
-    return next(told, None)
+def mapping_dies(port: str) -> Callable[[Scene], None]:
+    """Of the one tunnel that goes to this port of the relay."""
 
+    def happen(scene: Scene) -> None:
+        scene.network("deadflow", _port_of_tunnel(scene, port))
 
-def one_mapping_dies(scene: Scene) -> None:
-    scene.network("deadflow", _ports_of_tunnels(scene)[0])
+    return happen
 
 
 def hole(seconds: float) -> Callable[[Scene], None]:
@@ -154,6 +142,28 @@ def suspended(seconds: float) -> Callable[[Scene], None]:
     return happen
 
 
+def outlet_restarted(scene: Scene) -> None:
+    """The proxy resets what goes through it, and is away for a while."""
+    assert scene.outlet
+    scene.outlet.stop()
+    time.sleep(3.0)
+    scene.outlet.start()
+
+
+def clock_off(seconds: int) -> Callable[[Scene], None]:
+    """The clock jumps; after a while under traffic the agent is restarted, enrols with that clock, and says so."""
+
+    def happen(scene: Scene) -> None:
+        began, machine = time.time(), scene.agent.machine
+        set_clock(scene, seconds)
+        time.sleep(5.0)
+        assert scene.agent_noticed(began) is None, "a clock that jumps costs no tunnel"
+        _systemctl(machine, "restart", AGENT_UNIT)
+        eventually(lambda: said(machine, AGENT_UNIT, "this machine's clock is off", began), "the agent says it")
+
+    return happen
+
+
 def shop_restarted(scene: Scene) -> None:
     scene.shop.restart()
 
@@ -171,13 +181,44 @@ def of_agent(scene: Scene) -> Machine:
     return scene.agent.machine
 
 
+def misses(fault: Fault, verdict: Verdict, slack: float = 0.0) -> list[str]:
+    """Which bars a round missed, in words; times that are over by no more than `slack` seconds pass."""
+    late = (verdict.settled or 0.0) - fault.lasts - fault.within
+    ends = {"agent": verdict.agent_noticed, "relay": verdict.relay_noticed} if fault.silent else {}
+    allowed = {f"POST 502 {reason}" for reason in fault.reasons}
+    found = {
+        "a POST reached the shop twice": verdict.doubled > 0,
+        "an answer said not_sent, and it was": verdict.untrue > 0,
+        "an answer to what the shop never saw": verdict.missing > 0 and not fault.forgets,
+        "no good answer afterwards": verdict.recovered is None,
+        f"all well {late:.1f} s late": late > slack,
+        f"failed: {', '.join(sorted(set(verdict.reasons) - allowed))}": fault.kept
+        and not set(verdict.reasons) <= allowed,
+        "a tunnel was lost": fault.tunnels_stay and verdict.agent_noticed is not None,
+    }
+    for end, noticed in ends.items():
+        found[f"{end} noticed {'never' if noticed is None else f'after {noticed:.1f} s'}"] = (
+            noticed is None or noticed > fault.notice + slack
+        )
+    return [words for words, missed in found.items() if missed]
+
+
 FAULTS = [
+    Fault("busy tunnel's NAT mapping dies", mapping_dies("2222"), UNTOLD_SECONDS, silent=True),
     Fault(
-        "one tunnel's NAT mapping dies",
-        one_mapping_dies,
-        NOTICE_SECONDS + RECOVER_SECONDS,
+        "spare tunnel's NAT mapping dies",
+        mapping_dies("443"),
+        IDLE_NOTICE_SECONDS + RECOVER_SECONDS,
         silent=True,
         notice=IDLE_NOTICE_SECONDS,
+    ),
+    Fault(
+        "NAT mappings die, nobody asks",
+        lambda s: s.network("deadflow"),
+        IDLE_NOTICE_SECONDS + RECOVER_SECONDS,
+        silent=True,
+        notice=IDLE_NOTICE_SECONDS,
+        idle=True,
     ),
     Fault("NAT mappings die", lambda s: s.network("deadflow"), UNTOLD_SECONDS, silent=True),
     Fault("NAT table flushed", lambda s: s.network("flush"), UNTOLD_SECONDS, silent=True),
@@ -199,6 +240,12 @@ FAULTS = [
     Fault("agent host suspended 5 min", suspended(300.0), lasts=300.0, kept=False, full=True),
     Fault("store restarted", shop_restarted, within=5.0, kept=False, tunnels_stay=True, forgets=True),
     Fault("store frozen 8 s", shop_frozen, lasts=8.0, tunnels_stay=True, reasons=("tunnel_lost", "store_closed_early")),
+    Fault("only a proxy leads out; it restarts", outlet_restarted, lasts=3.0, around=behind_proxy),
+    Fault(
+        "a proxy inspects TLS; it restarts", outlet_restarted, lasts=3.0, around=partial(behind_proxy, inspects=True)
+    ),
+    Fault("agent's clock 10 min ahead", clock_off(600), within=10.0, reasons=(), around=own_clock),
+    Fault("agent's clock 10 min behind", clock_off(-600), within=10.0, reasons=(), around=own_clock),
     Fault("200 ms, 1 % loss for 20 s", bad_line, lasts=20.0, tunnels_stay=True),
 ]
 
@@ -229,9 +276,9 @@ def _systemctl(machine: Machine, *words: str) -> None:
         machine.run("systemctl", *words, check=False)
 
 
-def _ports_of_tunnels(scene: Scene) -> list[str]:
-    """The agent's own ports of its connections to the relay."""
-    told = scene.network.run("shop", "ss", "-Htn", "state", "established", "dst", "10.77.2.1")
+def _port_of_tunnel(scene: Scene, port: str) -> str:
+    """The agent's own port of its connection to that port of the relay."""
+    told = scene.network.run("shop", "ss", "-Htn", "state", "established", "dst", "10.77.2.1", "dport", "=", f":{port}")
     ports = [line.split()[2].rpartition(":")[2] for line in told.splitlines()]
-    assert ports, "the agent has no connection"
-    return ports
+    assert len(ports) == 1, f"connections to port {port}: {told}"
+    return ports[0]

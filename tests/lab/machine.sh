@@ -28,12 +28,13 @@ INSIDE=(container=postern-lab HOME=/root TERM=dumb LANG=C.UTF-8 SYSTEMD_PAGER=ca
   PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
 SHARED_WITH_HOST=-sys_time,-sys_module # the clock and the kernel are not namespaced: root inside must not change them
 PACKAGES=systemd,systemd-sysv,dbus,libnss-systemd,python3,python3-venv,ca-certificates,openssl,openssh-client
-PACKAGES+=,curl,iproute2,nftables,procps,strace,less,nginx,caddy,python3-yaml
+PACKAGES+=,curl,iproute2,nftables,procps,strace,less,nginx,caddy,haproxy
+PACKAGES+=,libfaketime,python3-yaml
 # Units of hardware, time, networks and package updates are the host's business; tests start the proxies themselves.
 MASKED="systemd-networkd.service systemd-resolved.service systemd-timesyncd.service systemd-sysctl.service
   systemd-logind.service systemd-modules-load.service systemd-udevd.service getty.target console-getty.service
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
-  nginx.service caddy.service
+  nginx.service caddy.service haproxy.service
   sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount sys-fs-fuse-connections.mount"
 
 die() { echo "machine: $*" >&2; exit 1; }

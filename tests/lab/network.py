@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.lab.machine import COMMAND_SECONDS, HERE, script
@@ -53,6 +54,10 @@ class Network:
                 text=True,
                 cwd=ROOT,
             )
+
+    def python(self, namespace: str, *words: str, log: Path) -> subprocess.Popen[str]:
+        """The same with this very Python."""
+        return self.spawn(namespace, sys.executable, *words, log=log)
 
     def watch_shop(self) -> None:
         """Count what leaves the shop's machine, apart from what the agent is there for."""

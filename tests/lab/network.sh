@@ -15,6 +15,7 @@
 #   idle SECONDS      NAT idle time-out of established TCP flows (432000 at first)
 #   rst on|off        whoever sends on an established flow gets a RST from the firewall
 #   dpi on|off        drop packets whose TCP payload begins with "SSH-"
+#   direct on|off     the shop's machine gets through the firewall itself, or only through a proxy in the LAN
 #   v4 on|off         IPv4 finds its way through the firewall, or not; IPv6 (fd77:1::/64, no NAT) does
 #   port N on|off     let new connections out to TCP port N, or not
 #   link up|down      plug in or pull the WAN cable
@@ -183,6 +184,7 @@ table inet fw {
   chain hole { }
   chain dpi { }
   chain rst { }
+  chain direct { }
   chain v4 { }
   chain input {
     type filter hook input priority filter; policy drop;
@@ -197,6 +199,7 @@ table inet fw {
     type filter hook forward priority filter; policy drop;
     ct mark 0xdead counter name dead_dropped drop
     jump hole
+    jump direct
     jump v4
     jump dpi
     ct state invalid counter name invalid_dropped drop
@@ -312,6 +315,7 @@ heal() {
   if [ -e "$STATE/wire" ]; then set_wire "$CLEAR_WIRE 0"; else rule hole off; fi
   rule rst off
   rule dpi off
+  rule direct off
   rule v4 off
   nf flush set inet fw out_ports
   port 443 on
@@ -351,6 +355,12 @@ case $verb in
   flush) in_ns fw conntrack -F 2>&1 ;;
   rst) rule rst "${1:-}" ct state established meta l4proto tcp reject with tcp reset ;;
   dpi) rule dpi "${1:-}" meta l4proto tcp @ih,0,32 0x5353482d counter name dpi_dropped drop ;;
+  direct)
+    case ${1:-} in
+      on) rule direct off ;;
+      off) rule direct on iifname lan ip saddr 10.77.1.10 drop ;;
+      *) die "direct on, or direct off" ;;
+    esac ;;
   v4)
     case ${1:-} in
       on) rule v4 off ;;

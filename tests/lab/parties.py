@@ -170,6 +170,14 @@ class Agent:
     def connected(self) -> bool:
         return any(tunnel["state"] == "standing" for tunnel in self.status().get("tunnels", ()))
 
+    def stands_by(self) -> list[str]:
+        """The transports of the tunnels that stand, sorted."""
+        return sorted(each["transport"] for each in self.status().get("tunnels", ()) if each["state"] == "standing")
+
+    def channels(self) -> int:
+        """Open channels of all tunnels."""
+        return sum(each.get("channels", 0) for each in self.status().get("tunnels", ()))
+
     def connect(self) -> float:
         """Wait for a tunnel; how long it took."""
         return eventually(self.connected, "a tunnel stands")

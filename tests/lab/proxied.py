@@ -27,6 +27,8 @@ TARGETS = [
 ]
 NAMES = ["X-Mixed-CASE", "x-lower", "With_Underscore", "X-Again", "X-Again"]
 BODY_BYTES = 8 << 20
+KEY, KEY_ACCEPTED = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+"""RFC 6455 §1.3: proxies that know WebSocket look whether these are there."""
 
 
 class Upstream:
@@ -54,7 +56,7 @@ class Upstream:
             self.heads.append((number, head))
             target = head.split(b" ", 2)[1]
             if target == b"/v1/agent/tunnel":
-                self._switch(connection, file)
+                self._switch(connection, file, head)
                 return
             if target.startswith(b"/die"):
                 _read_body(file, head, None)
@@ -80,10 +82,19 @@ class Upstream:
             b"Content-Length: %d\r\n\r\n%b" % (len(told), told)
         )
 
-    def _switch(self, connection: socket.socket, file: Any) -> None:
-        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    def _switch(self, connection: socket.socket, file: Any, head: bytes) -> None:
+        accepted = KEY_ACCEPTED if f"\r\nsec-websocket-key: {KEY}\r\n".encode() in _lower_names(head) else ""
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Accept: %b\r\n\r\n" % accepted.encode()
+        )
         while data := file.read1(65536):
             connection.sendall(data)
+
+
+def _lower_names(head: bytes) -> bytes:
+    lines = (line.partition(b":") for line in head.split(b"\r\n"))
+    return b"\r\n".join(name.lower() + colon + value for name, colon, value in lines)
 
 
 def _read_head(file: Any) -> bytes:
@@ -201,6 +212,7 @@ def switches(upstream: Upstream) -> dict[str, Any]:
     with dial() as connection:
         connection.sendall(
             f"GET /v1/agent/tunnel HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
             "Sec-WebSocket-Protocol: postern.ssh.v1\r\nAuthorization: Bearer ticket\r\n\r\n".encode()
         )
         received = b""

@@ -56,10 +56,14 @@ def test_a_request_under_way_survives_the_stop(agent: Agent, relay: Relay, shop:
 
 def test_killed_it_is_back_and_the_agent_with_it(agent: Agent, relay: Relay, account: Account) -> None:
     """After SIGKILL systemd starts it, the database opens, the agent dials again, and requests go through."""
-    restarts = int(relay.machine.unit(RELAY_UNIT, "NRestarts")["NRestarts"])
+    before = relay.machine.unit(RELAY_UNIT, "NRestarts", "MainPID")
     relay.machine.run("systemctl", "kill", "--signal=KILL", RELAY_UNIT)
-    eventually(lambda: int(relay.machine.unit(RELAY_UNIT, "NRestarts")["NRestarts"]) > restarts, "it is started again")
+    again = str(int(before["NRestarts"]) + 1)
+    eventually(lambda: relay.machine.unit(RELAY_UNIT, "NRestarts")["NRestarts"] == again, "it is started again")
     eventually(lambda: answers(relay, account), "requests go through again")
+    after = relay.machine.unit(RELAY_UNIT, "NRestarts", "MainPID")
+    assert after["NRestarts"] == again, "once was not enough"
+    assert after["MainPID"] != before["MainPID"]
 
 
 def test_its_files_are_for_its_user_alone(relay: Relay, account: Account) -> None:
@@ -85,6 +89,7 @@ def test_a_bad_setting_is_told_and_not_tried_again(relay: Relay, agent: Agent, a
         assert "Scheduled restart job" not in by_systemd
     finally:
         relay.machine.write("/etc/postern/relay.toml", settings + "\n")
+        relay.machine.run("systemctl", "stop", *RELAY_SOCKETS, RELAY_UNIT)  # a socket does not start under its service
         relay.machine.run("systemctl", "reset-failed", *RELAY_SOCKETS, RELAY_UNIT)
-        relay.machine.run("systemctl", "restart", *RELAY_SOCKETS, RELAY_UNIT)
+        relay.machine.run("systemctl", "start", *RELAY_SOCKETS, RELAY_UNIT)
     eventually(lambda: answers(relay, account), "requests go through again")

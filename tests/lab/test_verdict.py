@@ -51,7 +51,7 @@ def test_the_table_has_the_median_and_the_worst() -> None:
     """One row per fault; what differs between rounds shows its worst."""
     rows = table([judged(fate(0, 101, s)) for s in (2.0, 3.0, 7.0)]).splitlines()
     assert len(rows) == 3
-    assert rows[2] == "| a fault | 3.0 s | - | 4.0 s (8.0) | 4.0 s (8.0) | 1 | 0 | 1 | 0 | 0 |"
+    assert rows[2] == "| a fault | 3.0 s | - | 4.0 s (8.0) | 4.0 s (8.0) | 1 | 0 | 0 | 1 | 0 | 0 |"
 
 
 def test_failures_are_told_by_their_way() -> None:

@@ -12,6 +12,8 @@ from tests.lab.traffic import Fate
 HELD_SECONDS = 1.0
 """A request that was answered well but took longer than this has been held."""
 
+LOST = "POST 502 tunnel_lost"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -35,6 +37,15 @@ class Verdict:
     """Requests that were answered well, and the shop has not seen them."""
     reasons: Mapping[str, int]
     """How often a failed request ended in which way, such as `POST 502 tunnel_lost`."""
+
+    @property
+    def lost(self) -> int:
+        """POSTs that failed because their bytes had left when their path died."""
+        return self.reasons.get(LOST, 0)
+
+    @property
+    def failed_otherwise(self) -> int:
+        return self.failed - self.lost
 
     @classmethod
     def of(
@@ -66,7 +77,7 @@ class Verdict:
             doubled=sum(fate.method == "POST" and times[fate.number] > 1 for fate in fates),
             untrue=sum(fate.outcome == "not_sent" and times[fate.number] > 0 for fate in ill),
             missing=sum(fate.well and not times[fate.number] for fate in fates),
-            reasons=Counter(map(_reason, ill)),
+            reasons=dict(Counter(map(_reason, ill))),
         )
 
 
@@ -79,7 +90,8 @@ def table(rounds: Sequence[Verdict]) -> str:
         "first answer",
         "all well",
         "sent",
-        "failed",
+        "`tunnel_lost`",
+        "failed otherwise",
         "held",
         "POST twice",
         "untrue",
@@ -105,8 +117,7 @@ def failures(rounds: Sequence[Verdict]) -> str:
 
 
 _TIMES = ("agent_noticed", "relay_noticed", "recovered", "settled")
-_COUNTED = ("sent", "failed", "held", "POST twice", "untrue")
-_NUMBERS = ("sent", "failed", "held", "doubled", "untrue")
+_NUMBERS = ("sent", "lost", "failed_otherwise", "held", "doubled", "untrue")
 
 
 def _since(began: float, moment: float | None) -> float | None:
