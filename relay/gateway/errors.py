@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from enum import StrEnum
 from xml.sax.saxutils import escape
@@ -94,9 +94,14 @@ MALFORMED_BY_STATUS = {400: "malformed", 414: "uri_too_long", 417: "expectation_
 class GatewayError(Exception):
     """A failure on the way of one request. `detail` is for people; `outcome` says whether the store may have it."""
 
-    def __init__(self, code: str, detail: str = "", outcome: Outcome = Outcome.NOT_SENT) -> None:
+    def __init__(
+        self, code: str, detail: str = "", outcome: Outcome = Outcome.NOT_SENT, *, retry_after: int | None = None
+    ) -> None:
+        """`retry_after` in seconds, where more is known than the table says."""
         super().__init__(f"{code}: {detail}")
         self.failure = FAILURES[code]
+        if retry_after is not None:
+            self.failure = replace(self.failure, retry_after=retry_after)
         self.detail = detail
         self.outcome = outcome
 

@@ -73,8 +73,9 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_answer_body", "_buffer", "_dispatcher", "_early", "_interim", "_kept", "_line", "_over",
-        "_written", "began", "bytes_in", "bytes_out", "client", "connection", "ended", "error", "first_at", "left",
-        "number", "own", "progress", "request", "request_ended", "retried", "sent_at", "store_key", "target",
+        "_written", "background", "began", "beside", "bytes_in", "bytes_out", "client", "connection", "ended", "era",
+        "error", "first_at", "kept", "keyless", "left", "look", "number", "opener", "own", "progress", "request",
+        "request_ended", "retried", "sent_at", "store_key", "target", "trial",
     )  # fmt: skip
 
     def __init__(
@@ -88,16 +89,31 @@ class Exchange:
         """What no answer may carry, once the connection is known."""
         self.own: Connection | None = None
         """The connection of an exchange that the relay itself began."""
+        self.background = False
+        """Whether nobody waits for it: whatever else is asked of the store goes first."""
+        self.beside = 0
+        """Exchanges at its store when it was let go, itself included."""
+        self.kept = False
+        """Whether it has the turn there that is kept for what is light."""
+        self.era = 0
+        """Of the store's limit then."""
+        self.look = False
+        """Whether it only looks whether the store is well: it is nobody's traffic, and needs no turn there."""
+        self.trial = False
+        """Whether a person asks with it what is wrong: it goes also where the store wants to be left alone."""
+        self.keyless = False
+        """Whether it goes without the store's key."""
         self.retried = False
         self.request_ended = not request.has_body
         self.number = getrandbits(64)
         """What tells it from all others; counting up, it would tell tenants of each other."""
+        self.opener = 0
+        """The number of the exchange for which its line was opened; 0: it had no line."""
         self.progress = self.began = now
         self.sent_at = 0.0
         """When its head was given to a line, the last one if there were two; 0: never. Monotonic seconds, as all."""
-        self.first_at = 0.0
+        self.first_at = self.ended = 0.0
         """When the store's final answer began; 0: it did not."""
-        self.ended = 0.0
         self.error: GatewayError | None = None
         """What the relay answered itself, or why the answer broke off."""
         self.left = False
@@ -125,6 +141,11 @@ class Exchange:
     def status(self) -> int:
         """The store's; 0: it gave none."""
         return self._answer.status if self._answer else 0
+
+    @property
+    def answer_fields(self) -> bytes:
+        """The lines of the store's final answer that are passed on; nothing before it has come."""
+        return self._answer.passed if self._answer else b""
 
     @property
     def retryable(self) -> bool:

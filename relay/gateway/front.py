@@ -163,7 +163,7 @@ class Front(asyncio.Protocol):
         request = self._request
         body_ended = self._body is None or self._body.ended
         persistent = bool(request and request.persistent and body_ended and not self._hall.draining)
-        self._answer(error, close=not persistent)
+        self._answer(error, close=not persistent, exchange=self._exchange)
         self.finish(persistent=persistent)
 
     def abort(self) -> None:
@@ -353,20 +353,17 @@ class Front(asyncio.Protocol):
             if answering:
                 self.abort()
                 return
-        self._answer(error, close=True)
+        self._answer(error, close=True, exchange=exchange)
         self._close_gently(unread=True)
 
-    def _answer(self, error: GatewayError, *, close: bool) -> None:
+    def _answer(self, error: GatewayError, *, close: bool, exchange: Exchange | None) -> None:
         request = self._request
         json_wanted = head_only = False
         if request:
             json = request.fields.json
             json_wanted = asks_for_json(request.target) if json is None else json
             head_only = request.method == b"HEAD"
-        exchange = self._exchange
-        if not exchange:
-            self._hall.gateway.traffic.refuse(error)
-        id_ = exchange.id if exchange else None
+        id_ = exchange.id if exchange else self._hall.gateway.refuse(request, error)
         self._transport.write(answer(error, json_wanted=json_wanted, head_only=head_only, close=close, request=id_))
 
     def _close_gently(self, *, unread: bool) -> None:

@@ -14,12 +14,15 @@ from typing import Any, Protocol
 
 import structlog
 
+from relay import request_ids
 from relay.gateway.credentials import judge_key, judge_token, presented
 from relay.gateway.errors import GatewayError
 from relay.gateway.exchange import Exchange
+from relay.gateway.http1 import RequestHead
 from relay.gateway.pool import Pool, StoreLine
 from relay.gateway.routes import Route
 from relay.gateway.traffic import Ledger
+from relay.gateway.turns import Stores
 from relay.records import MISSING, Caller, Connection, Missing
 
 log = structlog.get_logger()
@@ -62,6 +65,9 @@ class Gateway:
         self.traffic = Ledger(clock)
         self.on_over: Callable[[Exchange], object] = _nothing
         """Called with every exchange that is over, in the loop turn in which it is: it must be quick."""
+        self.on_refused: Callable[[RequestHead, int, GatewayError], object] = _nothing
+        """The same for requests that never became an exchange, with the number that they were given."""
+        self._stores = Stores(clock)
         self._pools: dict[str, Pool] = {}
         self._entered: dict[Exchange, Pool] = {}
         self._accounts: Counter[str] = Counter()
@@ -71,13 +77,18 @@ class Gateway:
         """Exchanges that have been let in and are not over."""
         return len(self._entered)
 
+    @property
+    def waiting(self) -> int:
+        """Exchanges that wait for their turn at a store."""
+        return sum(pool.waiting for pool in self._pools.values())
+
     def begin(self, exchange: Exchange) -> None:
         pool = None
         try:
             connection = self._admit(exchange)
             if connection is not None:
                 pool = self._enter_account(exchange, connection)
-                if pool.enter():
+                if pool.enter(exchange):
                     self._entered[exchange] = pool
                     line = pool.take(retryable=exchange.retryable)
                     if line:
@@ -91,6 +102,7 @@ class Gateway:
     def carry(self, exchange: Exchange, connection: Connection) -> None:
         """Begin an exchange of the relay's own, which needs no credential; the connection may be saved nowhere."""
         exchange.own = connection
+        exchange.number = request_ids.bound_number() or exchange.number
         self.begin(exchange)
 
     def again(self, exchange: Exchange) -> None:
@@ -102,14 +114,24 @@ class Gateway:
         exchange.ended = self.clock()
         pool = self._entered.pop(exchange, None)
         if pool:
-            pool.leave()
+            pool.leave(exchange)
         connection = exchange.connection
         if connection:
             self._accounts[connection.account] -= 1
+            if exchange.look:
+                return
             self.traffic.of(connection).note(exchange)
         elif exchange.error:
             self.traffic.refuse(exchange.error)
         self.on_over(exchange)
+
+    def refuse(self, request: RequestHead | None, error: GatewayError) -> str:
+        """Note what is answered to a request that never became an exchange; the id that it gets."""
+        number = request_ids.new()
+        self.traffic.refuse(error)
+        if request:
+            self.on_refused(request, number, error)
+        return request_ids.text(number)
 
     def forget(self, connection_id: str) -> None:
         """The connection has changed: its lines are not used for new requests."""
@@ -129,7 +151,8 @@ class Gateway:
                     self._spawn(exchange, self._judge_slowly(exchange))
 
     def sweep(self) -> None:
-        """Close idle lines and forget idle pools; called once a second."""
+        """Close idle lines, forget idle pools, look after the stores' turns; called once a second."""
+        self._stores.sweep([pool.turns for pool in self._pools.values()])
         for id_, pool in list(self._pools.items()):
             pool.sweep()
             if pool.empty:
@@ -149,6 +172,7 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
 
     async def _guard(self, exchange: Exchange, steps: Coroutine[Any, Any, None]) -> None:
+        request_ids.bind(exchange.number)
         try:
             await steps
         except GatewayError as error:
@@ -166,9 +190,9 @@ class Gateway:
                 return
             pool = self._enter_account(exchange, connection)
         if exchange not in self._entered and not exchange.finished():
-            await pool.wait_to_enter()
+            await pool.wait_to_enter(exchange)
             if exchange.finished():
-                pool.leave()
+                pool.leave(exchange)
                 return
             self._entered[exchange] = pool
             await self._look_again(exchange)
@@ -252,9 +276,9 @@ class Gateway:
             return pool
         if pool:
             pool.retire()
-        pool = self._pools[connection.id] = Pool(connection, self.clock)
+        pool = self._pools[connection.id] = Pool(connection, self._stores.of(connection), self.clock)
         return pool
 
 
-def _nothing(_exchange: Exchange) -> None:
+def _nothing(*_: object) -> None:
     pass

@@ -23,6 +23,10 @@ class Holding:
         self._held: Counter[str] = Counter()
         self._total = 0
 
+    @property
+    def held(self) -> int:
+        return self._total
+
     @contextmanager
     def one(self, account: str) -> Iterator[None]:
         """A request of the account waits while the block runs. Raises GatewayError where there is no room for it."""

@@ -9,6 +9,8 @@ import functools
 import re
 from dataclasses import dataclass, field
 
+from relay.request_ids import trace_of
+
 REQUEST_LINE_BYTES = 16 * 1024
 """Longest request line; PrestaShop's own web servers take 8,190 bytes."""
 HEAD_BYTES = 64 * 1024
@@ -88,6 +90,8 @@ class RequestFields:
     navigates: bool
     json: bool | None
     """Whether the answer is to be JSON; None where no field says it, so that the query may (PrestaShop's order)."""
+    trace: str = ""
+    """The id of the trace that the caller has begun, if it said so; the field itself goes on to the store."""
 
 
 @dataclass(slots=True)
@@ -274,13 +278,17 @@ def _request_fields(block: bytes) -> RequestFields:
         upgrade=b"upgrade" in seen or b"upgrade" in framing.nominated,
         navigates=_navigates(seen),
         json=_json(seen),
+        trace=trace_of(seen.get(b"traceparent")),
     )
 
 
 _remembered_request = functools.lru_cache(maxsize=1024)(_request_fields)
 
 _WATCHED = frozenset(
-    {b"expect", b"upgrade", b"sec-fetch-mode", b"sec-fetch-dest", b"service-worker", b"io-format", b"output-format"}
+    {
+        *(b"expect", b"upgrade", b"traceparent"),
+        *(b"sec-fetch-mode", b"sec-fetch-dest", b"service-worker", b"io-format", b"output-format"),
+    }
 )
 
 

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import re
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from math import ceil
+from time import time
 
 from agent.wire.stream import Stream
 from relay.gateway.asking import Asking
 from relay.gateway.errors import GatewayError
 from relay.gateway.exchange import Exchange
+from relay.gateway.kinds import Kind, kind_of
+from relay.gateway.limiter import NOTHING_SECONDS
+from relay.gateway.turns import QueueFullError, Turns, Waiter
 from relay.records import Connection
 
 IDLE_SECONDS = 3.0
 """An idle line is closed before the store does it: Apache's KeepAliveTimeout is 5 s."""
 FRESH_SECONDS = 1.0
 """What may not be sent twice goes only on a line that has been idle for less, or on a new one."""
-QUEUE = 256
-"""Requests that may wait for their turn at one store."""
 QUEUE_SECONDS = 30.0
+"""How long a request waits for its turn, …"""
+HEAVY_TIMES = 4
+"""… and what is heavy so many times as long: it is asked for in numbers, and takes long anyway."""
+PAUSE_SECONDS_MOST = 60.0
+"""A store that asks to be left alone for longer is asked again after so long."""
+QUICK = 16
+"""Of a quick store's answers one in so many teaches: each costs microseconds, and there may be thousands a second."""
+USUAL_PART = 1 / 4
+"""How far one of them moves what is thought to be usual."""
+_LIGHT_COST, _HEAVY_COST = 0.1, 1.0
+"""Seconds of the store, of kinds that it has not been asked for yet."""
+_EXHAUSTED = frozenset({502, 504})
+_TOO_MUCH = frozenset({429, 503})
+_FAULTS = frozenset({"store_timeout", "store_closed_early", "store_refused", "agent_busy"})
+_RETRY_AFTER = re.compile(rb"^retry-after:[ \t]*([^\r\n]{1,40})", re.IGNORECASE | re.MULTILINE)
 
 
 class StoreLine:
@@ -31,6 +50,8 @@ class StoreLine:
         self._exchange: Exchange | None = None
         self._congested = False
         self.idle_since = 0.0
+        self.opener = 0
+        """The number of the exchange for which it was opened: the agent knows it by that."""
         stream.attach(self)
 
     @property
@@ -44,6 +65,7 @@ class StoreLine:
 
     def begin(self, exchange: Exchange, head: bytes) -> None:
         self._exchange = exchange
+        self.opener = exchange.opener = self.opener or exchange.number
         exchange.send(self, head)
         if self._congested:
             exchange.store_paused()
@@ -103,50 +125,87 @@ class StoreLine:
 
 
 class Pool:
-    """Lines and turns for one connection's record; a changed record gets another pool."""
+    """Lines for one connection's record, and the turns that it holds at its store; a changed record gets another."""
 
-    def __init__(self, connection: Connection, clock: Callable[[], float]) -> None:
+    def __init__(self, connection: Connection, turns: Turns, clock: Callable[[], float]) -> None:
+        """`turns` are shared with the account's other connections to the same store."""
         self.connection = connection
         self.asking = Asking(connection)
         self.clock = clock
+        self.ceiling = connection.concurrency
         self.active = 0
+        self.waiting = 0
+        """Exchanges that wait for a turn."""
+        self.looks = 0
+        """Exchanges that have none, and need none."""
         self.retired = False
+        self.turns = turns
         self._idle: list[StoreLine] = []
-        self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def enter(self) -> bool:
-        """Take a turn at the store, if one is free now. `leave` must follow."""
-        if self.active >= self.connection.concurrency or self._waiting:
+    def enter(self, exchange: Exchange) -> bool:
+        """Take a turn at the store, if one is free now. `leave` must follow.
+
+        Raises GatewayError `store_busy` for a look, which does not wait.
+        """
+        if exchange.look:
+            self._begin_look()
+            return True
+        turns = self.turns
+        open_ = self.active < self.ceiling
+        if open_ and turns.active < turns.free:
+            turns.active += 1
+        elif open_ and _light(exchange) and turns.take_kept():
+            exchange.kept = True
+        elif not (exchange.trial and open_ and turns.take_in_pause()):
             return False
         self.active += 1
+        exchange.beside = turns.active + turns.kept
+        exchange.era = turns.limit.era
         return True
 
-    async def wait_to_enter(self) -> None:
-        """Take a turn when one is free, first come first served. Raises GatewayError `store_busy`."""
-        if self.enter():
-            return
-        if len(self._waiting) >= QUEUE:
-            raise GatewayError("store_busy")
+    async def wait_to_enter(self, exchange: Exchange) -> None:
+        """Take a turn when it is this exchange's. Raises GatewayError `store_busy`."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        waiter = self._waiter(exchange, turn)
+        patience = QUEUE_SECONDS * (1 if waiter.light else HEAVY_TIMES)
+        self._refuse_in_vain(patience)
+        self.waiting += 1
         try:
-            async with asyncio.timeout(QUEUE_SECONDS):
+            self.turns.wait(waiter)
+            async with asyncio.timeout(patience):
                 await turn
+        except QueueFullError:
+            raise GatewayError("store_busy") from None
         except TimeoutError:
-            self._give_up(turn)
-            raise GatewayError("store_busy", f"no turn within {QUEUE_SECONDS:.0f} s") from None
+            self._give_up(waiter, turn)
+            raise self._busy(f"no turn within {patience:.0f} s") from None
         except asyncio.CancelledError:
-            self._give_up(turn)
+            self._give_up(waiter, turn)
             raise
+        finally:
+            self.waiting -= 1
+        exchange.kept = waiter.kept
+        exchange.beside = self.turns.active + self.turns.kept
+        exchange.era = self.turns.limit.era
 
-    def leave(self) -> None:
-        """Give the turn back, to the next who waits."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+    def leave(self, exchange: Exchange) -> None:
+        """Give the turn back, and learn of the store from what came of it."""
+        if exchange.look:
+            self.looks -= 1
+            self.turns.looking = False
+            return
+        turns = self.turns
+        beside = turns.active + turns.kept
         self.active -= 1
+        turns.give_back(kept=exchange.kept)
+        seconds = exchange.first_at - exchange.sent_at
+        if turns.free and turns.usual < NOTHING_SECONDS and exchange.error is None and exchange.status < 429:
+            turns.skipped += 1
+            if turns.skipped % QUICK:
+                return
+        turns.usual += (seconds - turns.usual) * USUAL_PART
+        self._learn(exchange, seconds, beside)
+        turns.settle()
 
     def take(self, *, retryable: bool) -> StoreLine | None:
         """An idle line that may carry such a request."""
@@ -182,11 +241,92 @@ class Pool:
 
     @property
     def empty(self) -> bool:
-        return not (self.active or self._idle or self._waiting)
+        return not (self.active or self.looks or self._idle or self.waiting)
 
-    def _give_up(self, turn: asyncio.Future[None]) -> None:
+    def _begin_look(self) -> None:
+        if not self.turns.begin_look(self.clock()):
+            raise GatewayError("store_busy", "others are served first")
+        self.looks += 1
+
+    def _waiter(self, exchange: Exchange, turn: asyncio.Future[None]) -> Waiter:
+        kind = _kind(exchange)
+        fields = exchange.request.fields
+        caller = "relay" if exchange.own else (fields.authorization or exchange.target.ws_key)
+        light = kind.light and not exchange.background
+        cost = self.turns.limit.expected(kind) or (_LIGHT_COST if light else _HEAVY_COST)
+        flow = (self.connection.id, caller, exchange.background, kind)
+
+        def give() -> None:
+            if not turn.done():
+                turn.set_result(None)
+
+        return Waiter(flow, light, cost, self, give)
+
+    def _give_up(self, waiter: Waiter, turn: asyncio.Future[None]) -> None:
         """Wait no longer. A turn that was given in the same moment goes to the next."""
-        if not turn.cancelled():
-            self.leave()
-        elif turn in self._waiting:
-            self._waiting.remove(turn)
+        if waiter.given:
+            self.active -= 1
+            self.turns.give_back(kept=waiter.kept)
+            self.turns.settle()
+        else:
+            self.turns.give_up(waiter)
+        turn.cancel()
+
+    def _refuse_in_vain(self, patience: float) -> None:
+        """Raises GatewayError where the store wants to be left alone for longer than this request waits."""
+        if self.turns.paused_until - self.clock() > patience:
+            raise self._busy("the store has asked to be left alone for a while")
+
+    def _busy(self, detail: str) -> GatewayError:
+        left = ceil(self.turns.paused_until - self.clock())
+        return GatewayError("store_busy", detail, retry_after=left if left > 0 else None)
+
+    def _learn(self, exchange: Exchange, seconds: float, beside: int) -> None:
+        limit, now, status = self.turns.limit, self.clock(), exchange.status
+        if exchange.error or not exchange.first_at:
+            self._learn_from_silence(exchange, now)
+        elif status in _TOO_MUCH:
+            limit.refused(exchange.era, now)
+            self._pause(exchange, now)
+        elif status in _EXHAUSTED or (status == 500 and not exchange.bytes_out):
+            limit.faulted(_kind(exchange), exchange.beside, exchange.era, now)
+        elif 200 <= status < 400 and exchange.retryable:
+            limit.answered(_kind(exchange), seconds, (exchange.beside, beside), exchange.era, now)
+
+    def _learn_from_silence(self, exchange: Exchange, now: float) -> None:
+        """A connector that leaves an unanswered request behind has waited for at least so long."""
+        limit, error = self.turns.limit, exchange.error
+        if error and error.failure.code in _FAULTS:
+            limit.faulted(_kind(exchange), exchange.beside, exchange.era, now)
+        elif exchange.sent_at and exchange.retryable:
+            kind, waited = _kind(exchange), now - exchange.sent_at
+            if waited > (limit.expected(kind) or waited):
+                limit.answered(kind, waited, (exchange.beside, exchange.beside), exchange.era, now)
+
+    def _pause(self, exchange: Exchange, now: float) -> None:
+        """Heed the store's Retry-After (RFC 9110 §10.2.3). A 503 for long is no matter of load: a shop whose web server
+        does not know `/api` answers its maintenance page there, with an hour.
+        """
+        found = _RETRY_AFTER.search(exchange.answer_fields)
+        seconds = _seconds(found[1].decode("latin-1").strip()) if found else 0.0
+        heeded = min(seconds, PAUSE_SECONDS_MOST)
+        if heeded > 0 and (heeded == seconds or exchange.status == 429):
+            self.turns.pause(now + heeded)
+
+
+def _kind(exchange: Exchange) -> Kind:
+    return kind_of(exchange.request.method, exchange.target.path)
+
+
+def _light(exchange: Exchange) -> bool:
+    return not exchange.background and _kind(exchange).light
+
+
+def _seconds(text: str) -> float:
+    """Of a Retry-After, in seconds or as a date; 0: it says nothing."""
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return parsedate_to_datetime(text).timestamp() - time()
+    except (ValueError, OverflowError):
+        return 0.0

@@ -52,7 +52,11 @@ class Routes:
 
     def __init__(self, registry: Registry, direct: Route | None = None) -> None:
         """`direct` is the route of mode `cloud`."""
-        self._routes: dict[Mode, Route] = {Mode.ON_PREMISE: TunnelRoute(registry), Mode.CLOUD: direct or DirectRoute()}
+        self.holding = Holding()
+        self.on_secured: Callable[[Connection, TlsStream], object] = _nothing
+        """Called when a store has shown a good certificate; it must be quick."""
+        tunnels = TunnelRoute(registry, self.holding)
+        self._routes: dict[Mode, Route] = {Mode.ON_PREMISE: tunnels, Mode.CLOUD: direct or DirectRoute()}
 
     async def open(self, connection: Connection) -> tuple[Stream, LostCode]:
         for _ in range(HANDSHAKES):
@@ -83,6 +87,7 @@ class Routes:
         except asyncio.CancelledError:
             stream.abort()
             raise
+        self.on_secured(connection, secured)
         return secured
 
 
@@ -185,6 +190,10 @@ def _failure(error: BaseException | None, tunnel: Tunnel, connection: Connection
         tunnel.retire("the agent is leaving", by_agent=True)
         return None
     raise error or TypeError("an opening that ended in nothing")
+
+
+def _nothing(_connection: Connection, _stream: TlsStream) -> None:
+    pass
 
 
 def _abort_late(opening: asyncio.Future[Channel]) -> None:

@@ -60,6 +60,11 @@ class Tally:
         for index, number in other.durations.items():
             self.durations[index] = self.durations.get(index, 0) + number
 
+    @property
+    def failed(self) -> bool:
+        """Whether any of the requests did."""
+        return bool(self.errors or self.answers[5])
+
     def by_origin(self) -> dict[str, int]:
         found: Counter[str] = Counter()
         for (_, origin), number in self.errors.items():

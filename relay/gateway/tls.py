@@ -64,6 +64,12 @@ class TlsStream:
         except TimeoutError:
             raise TlsError("the store did not finish the TLS handshake") from None
 
+    @property
+    def ends(self) -> float:
+        """When the store's certificate does, once it has been verified: unix seconds."""
+        certificate = x509.load_der_x509_certificate(self._tls.getpeercert(binary_form=True) or b"")
+        return certificate.not_valid_after_utc.timestamp()
+
     def attach(self, receiver: Receiver) -> None:
         self._receiver = receiver
         if self._full:

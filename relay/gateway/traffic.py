@@ -117,16 +117,30 @@ class Ledger:
 
     def agent(self, agent: str) -> Summary | None:
         """Of all connections through that agent."""
-        connections = self._of_agents.get(agent)
+        return self.agents((agent,))
+
+    def agents(self, agents: Iterable[str]) -> Summary | None:
+        """Of all connections through these agents."""
+        connections = [each for agent in agents for each in self._of_agents.get(agent, ())]
         return self._summary([self._traffic[each] for each in connections]) if connections else None
+
+    def failing(self) -> list[str]:
+        """Agents of whose connections' requests some have failed in the last minutes, the worst first."""
+        now, errors = self._clock(), Counter[str]()
+        for agent, connections in self._of_agents.items():
+            tallies = (tally for each in connections for tally in self._traffic[each].slices(now))
+            errors[agent] = sum(sum(tally.by_origin().values()) for tally in tallies if tally.failed)
+        return [agent for agent, number in errors.most_common() if number]
 
     def totals(self) -> Tally:
         """Since the node began."""
         total = Tally()
-        total.add(self._spent)
         for traffic in self._traffic.values():
-            total.add(traffic.spent)
+            if traffic.spent.requests:
+                self._spent.add(traffic.spent)
+                traffic.spent = Tally()
             total.add(traffic.open())
+        total.add(self._spent)
         return total
 
     def sweep(self) -> None:

@@ -8,20 +8,18 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
 from relay.gateway.errors import GatewayError
+from relay.prestashop.page_sizes import PageSize
 from relay.prestashop.query import Query, above
 from relay.prestashop.rows import Row
 from relay.prestashop.shop import Shop, too_heavy
 from relay.prestashop.store_errors import StoreError
 
-PAGE_ROWS = 50
-"""Real shops with many languages and modules need seconds for more."""
-PAGE_ROWS_MOST = 250
 CURSOR_CHARACTERS = 200
 _LARGEST = 2**63
 
@@ -45,20 +43,20 @@ class Page:
 
 
 class Reader:
-    """Reads a list page by page. A page that is too much for the store is asked for in halves, and so are the next."""
+    """Reads a list page by page, each in as many requests as the store bears; see `PageSize`."""
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._most = PAGE_ROWS_MOST + 1
-        """Rows at once that the store can bear, as far as is known."""
 
     async def page(self, shop: Shop, after: int, count: int) -> Page:
         """At most `count` rows whose ids are above `after`. Raises GatewayError, StoreError."""
         rows: list[Row] = []
         wanted = count + 1
+        size = shop.sizes.of(shop.connection, self._query)
         while len(rows) < wanted:
-            asked = min(wanted - len(rows), self._most)
-            got = await self._some(shop, rows[-1].id if rows else after, asked)
+            asked = size.ask(wanted - len(rows), shop.sizes.clock())
+            with _learning(size, asked):
+                got = await self._some(shop, size, rows[-1].id if rows else after, asked)
             if got is None:
                 continue
             rows += got
@@ -66,20 +64,30 @@ class Reader:
                 break
         return Page(rows[:count], more=len(rows) > count)
 
-    async def _some(self, shop: Shop, after: int, asked: int) -> list[Row] | None:
+    async def _some(self, shop: Shop, size: PageSize, after: int, asked: int) -> list[Row] | None:
         """None where it must be asked for less."""
         query = dataclasses.replace(
             self._query, filters=(*self._query.filters, ("id", above(after))), sort="[id_ASC]", limit=asked
         )
         try:
-            rows = await shop.rows(query)
+            rows, answer = await shop.answered(query)
         except (GatewayError, StoreError) as error:
             if asked == 1 or not too_heavy(error):
                 raise
-            self._most = asked // 2
+            size.failed(asked, shop.sizes.clock())
             return None
         _check_order(rows, after, asked)
+        size.answered(asked, len(rows), answer.served)
         return rows
+
+
+@contextlib.contextmanager
+def _learning(size: PageSize, asked: int) -> Iterator[None]:
+    """However the block ends, the size is not being tried any more."""
+    try:
+        yield
+    finally:
+        size.dropped(asked)
 
 
 def _check_order(rows: list[Row], after: int, asked: int) -> None:

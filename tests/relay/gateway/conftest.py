@@ -8,12 +8,19 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 import uvloop
 
+from relay.gateway import limiter
 from tests.relay.gateway.scene import Scene
 from tests.relay.gateway.store import Store
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
+
+
+@pytest.fixture(autouse=True)
+def known_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores are taken to bear much from the start: how that is found out has tests of its own."""
+    monkeypatch.setattr(limiter, "FIRST", 64)
 
 
 @pytest.fixture

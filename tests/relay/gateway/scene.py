@@ -358,7 +358,7 @@ class Scene:
             "exchanges": len(self.gateway),
             "tasks": len(self.gateway._tasks),
             "turns": sum(pool.active for pool in pools),
-            "waiting": sum(len(pool._waiting) for pool in pools),
+            "waiting": sum(pool.waiting for pool in pools),
             **{account: n for account, n in self.gateway._accounts.items() if n},
         }
         return {name: count for name, count in counts.items() if count}

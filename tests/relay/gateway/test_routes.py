@@ -175,7 +175,9 @@ async def test_a_refusal_waits_for_an_opening_that_is_under_way(registry: Regist
     gate = hang(slow)
     refuse(other, ChannelRefusal.STORE_REFUSED)
     asyncio.get_running_loop().call_later(0.3, gate.set)
-    await opens(TunnelRoute(registry))
+    _, lost_code = await opens(TunnelRoute(registry))
+    slow.tunnel.cut()
+    assert lost_code() == "tunnel_lost", "the stream is the slow tunnel's"
 
 
 async def test_a_leaving_agents_tunnel_is_left_for_the_next(registry: Registry) -> None:

@@ -7,16 +7,19 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
 
 from agent.wire.destination import Destination
-from relay.gateway import gateway, pool
+from relay.gateway import gateway, pool, turns
 from relay.gateway.errors import GatewayError
+from relay.gateway.exchange import Exchange
 from relay.gateway.gateway import DirectoryUnavailableError
+from relay.gateway.http1 import read_request
 from relay.gateway.pool import Pool
+from relay.gateway.target import Target
 from relay.records import Connection, Mode, Scope, StoreUrl
 from tests.relay.gateway.scene import Client, Clock, Scene, basic, request, sha256
 from tests.relay.gateway.store import OK, Behaviour, Visit
@@ -80,7 +83,7 @@ async def test_first_come_first_served(scene: Scene) -> None:
 
 async def test_a_queue_that_is_full_is_said_to_be(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """503 `store_busy` with Retry-After, not sent; those who wait are not touched."""
-    monkeypatch.setattr(pool, "QUEUE", 2)
+    monkeypatch.setattr(turns, "QUEUE", 2)
     go_on = asyncio.Event()
     scene.store.behave = slow(go_on)
     scene.change(concurrency=1)
@@ -111,32 +114,36 @@ async def test_a_wait_for_a_turn_has_an_end(scene: Scene, monkeypatch: pytest.Mo
 
 async def test_a_turn_given_in_the_moment_of_giving_up_is_not_lost() -> None:
     """`leave` hands the turn over, and in the same loop turn its new owner is cancelled: the next one gets it."""
-    stores = Pool(connection(concurrency=1), Clock())
-    assert stores.enter()
-    tasks = [asyncio.create_task(stores.wait_to_enter()) for _ in range(2)]
+    stores = pool_of_one()
+    exchange = an_exchange()
+    assert stores.enter(exchange)
+    tasks = [asyncio.create_task(stores.wait_to_enter(an_exchange())) for _ in range(2)]
     await asyncio.sleep(0)
-    stores.leave()
+    stores.leave(exchange)
     tasks[0].cancel()
     await asyncio.wait(tasks, timeout=1)
     assert tasks[0].cancelled()
     assert tasks[1].done()
-    stores.leave()
+    stores.leave(exchange)
     assert stores.empty
+    assert stores.turns.idle
 
 
 async def test_a_turn_given_in_the_moment_of_the_deadline_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same where the deadline strikes together with the turn."""
     monkeypatch.setattr(pool, "QUEUE_SECONDS", 0.02)
-    stores = Pool(connection(concurrency=1), Clock())
-    assert stores.enter()
+    stores = pool_of_one()
+    exchange = an_exchange()
+    assert stores.enter(exchange)
     loop = asyncio.get_running_loop()
-    task = asyncio.create_task(stores.wait_to_enter())
+    task = asyncio.create_task(stores.wait_to_enter(an_exchange()))
     await asyncio.sleep(0)
-    loop.call_at(loop.time() + 0.0199, spin_until, loop, loop.time() + 0.03, stores.leave)
+    loop.call_at(loop.time() + 0.0199, spin_until, loop, loop.time() + 0.03, lambda: stores.leave(exchange))
     with contextlib.suppress(GatewayError):
         await task
-        stores.leave()
+        stores.leave(exchange)
     assert stores.empty
+    assert stores.turns.idle
 
 
 def spin_until(loop: asyncio.AbstractEventLoop, moment: float, then: Callable[[], None]) -> None:
@@ -146,10 +153,19 @@ def spin_until(loop: asyncio.AbstractEventLoop, moment: float, then: Callable[[]
     then()
 
 
-def connection(**changes: object) -> Connection:
-    base = Connection("con_aaaaaaaaaaaaaaaa", "acc_one", "shop", Mode.ON_PREMISE, "agt_one",
-                      StoreUrl("http", Destination("shop.example", 80)), SecretStr("K" * 32))  # fmt: skip
-    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]  # the names of a Connection
+def pool_of_one() -> Pool:
+    """Of a connection that may have one request at its store."""
+    connection = Connection("con_aaaaaaaaaaaaaaaa", "acc_one", "shop", Mode.ON_PREMISE, "agt_one",
+                            StoreUrl("http", Destination("shop.example", 80)), SecretStr("K" * 32),
+                            concurrency=1)  # fmt: skip
+    return Pool(connection, turns.Turns(0), Clock())
+
+
+def an_exchange() -> Exchange:
+    """One that is never sent."""
+    head = read_request(b"GET /api/orders HTTP/1.1\r\nHost: x\r\n")
+    target = Target("con_aaaaaaaaaaaaaaaa", b"/api/orders", None, overrides_method=False, names_url=False)
+    return Exchange(cast("Any", None), head, target, cast("Any", None), 0)
 
 
 @pytest.mark.asyncio(loop_factories=["uvloop"])

@@ -1,0 +1,370 @@
+"""How many requests at once a store copes with, found from how long its answers take and from how it fails.
+
+A store is taken for k workers with a queue before them. With n requests at it an answer takes n/k times as long as on
+an idle store once n > k, so that n x (baseline / latency) of them are worked on and the others only wait. The limit
+goes up while nearly all are worked on (doubled at first, in small steps after the first time that it was too high),
+and comes down to those that are. Failures halve it.
+
+Three traps are known of controllers like this one. A baseline that follows the latency grows with the queue that the
+limit itself has made: so it grows only by what is measured at rest. A store that is slow for reasons of its own would
+bring the limit down for nothing: so before it comes down, and twice a minute at most while it is held, the store is
+given half as much for a moment, and the two are compared. Cheap and expensive requests have little to do with each
+other: so each kind has its own baseline, and what is compared is by how much each is slower than that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+FIRST = 1
+"""At a store of which nothing is known."""
+MOST = 2048
+"""Twice of what any connection may have."""
+SPARE = 1.35
+"""So many may only wait at the store (the one that is always let through, and what hides the way there), …"""
+SPARE_PART = 0.1
+"""… and this part of the limit: the more there are, the less exactly latencies tell."""
+MANY = 8
+"""Of so many workers and more one is left free, for lookups and for the shop's visitors."""
+LEAST_SECONDS = 1e-4
+"""No answer takes less."""
+NOTHING_SECONDS = 0.01
+"""A delay that the relay and the line may have made themselves; PrestaShop takes 20 ms for its smallest answer."""
+ERRORS = 1.5
+"""Standard errors by which a slowdown must be more than chance to be put to the proof, …"""
+GROSS = 1.5
+"""A slowdown that needs no second look."""
+ANSWERS = 6
+REST_ERROR = 0.15
+REST_SAMPLES = 24
+"""… what is exact enough there, and answers that are enough in any case."""
+SAMPLES = 64
+"""Answers that are enough to judge any limit by."""
+ALONE_PART = 1 / 8
+"""How far the answer to a request that was alone at the store moves its kind's baseline."""
+KINDS = 64
+"""Kinds of requests with a baseline, for each store."""
+STILL_SLOW = 1.2
+"""A store that is slower than that at rest, and no quicker than by its share, had even then too much to do."""
+LONG_SECONDS = 3.0
+"""Answers that take longer are judged by their baseline alone: a rest would last too long."""
+PATIENCE_SECONDS = 2.0
+PATIENCE_MOST = 16
+"""While nothing speaks against it, one more is let go after so long without an answer, up to so many."""
+REST_SECONDS = 30.0
+REST_ANSWERS = 50
+"""A held limit is put to the proof after so long, and after so many times an answer's time."""
+REST_MOST = (2.0, 4.0)
+"""While others wait, a rest is given up after so many seconds, or so many times an answer's time: where answers vary so
+much, it was not the store's crowd that made them slow.
+"""
+PROVEN_SECONDS = 1.0
+PROVEN_ANSWERS = 20
+"""For so long one that has stood the proof is not doubted."""
+AGAIN = (5.0, 240.0)
+"""How many seconds a limit that made answers wait is not tried again: AGAIN_MORE times as long after each vain try, up
+to the second.
+"""
+AGAIN_MORE = 4
+AGAIN_AFTER_REFUSAL = (60.0, 900.0)
+"""The same for one at which the store said that it was too much."""
+FAULTS = 2
+FAULTS_PART = 8
+"""One fault may be a request's own, and so may one among so many answers; more are the store's."""
+
+
+@dataclass(slots=True)
+class Epoch:
+    """Sums over the answers to the requests that were let go under the same limit."""
+
+    look: int
+    """Answers at which it is looked at next: often enough, and seldom enough that chance gets few chances."""
+    answers: int = 0
+    faults: int = 0
+    beside: float = 0.0
+    slowdown: float = 0.0
+    squares: float = 0.0
+    seconds: float = 0.0
+    delay: float = 0.0
+
+    def add(self, beside: int, seconds: float, baseline: float) -> None:
+        slowdown = seconds / baseline
+        self.answers += 1
+        self.beside += beside
+        self.slowdown += slowdown
+        self.squares += slowdown * slowdown
+        self.seconds += seconds
+        self.delay += seconds - baseline
+
+    def mean(self) -> Seen:
+        count = self.answers
+        slowdown = self.slowdown / count
+        variance = max(0.0, self.squares / count - slowdown * slowdown)
+        error = math.sqrt(variance / count) / slowdown
+        return Seen(self.beside / count, slowdown, error, self.seconds / count, self.delay / count)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Means of an epoch. `beside`: requests at the store; `slowdown`: latency by baseline; `delay`: above it."""
+
+    beside: float
+    slowdown: float
+    error: float
+    """Standard error of the slowdown, as a part of it."""
+    seconds: float
+    delay: float
+
+    def served(self, errors: float = 0.0) -> float:
+        """Requests that were worked on, if the slowdown was so many standard errors less than seen."""
+        return self.beside / max(self.slowdown * (1 - errors * self.error), 1e-3)
+
+
+class Limit:
+    """Pure: `at` is the limit in force. Times are monotonic seconds."""
+
+    __slots__ = (
+        "_again_seconds", "_bad", "_baselines", "_began", "_climbing", "_doubted", "_epoch", "_guessed",
+        "_proven_until", "_rest_at", "_rested", "_rested_from", "_resting", "_slowdown", "_try_again_at", "_unsure",
+        "at", "era",
+    )  # fmt: skip
+
+    def __init__(self, now: float) -> None:
+        self.at = FIRST
+        self.era = 0
+        """Of the requests that are let go now: what was let go in an earlier one tells nothing of this limit."""
+        self._climbing = True
+        self._resting = -1
+        """The era of the rest that is watched."""
+        self._baselines: dict[object, float] = {}
+        self._guessed: set[object] = set()
+        """Kinds that were seen only under load."""
+        self._unsure = 0
+        self._doubted = False
+        self._slowdown = 1.0
+        self._rested_from: tuple[int, Seen] | None = None
+        """The limit that is put to the proof, and what was seen there."""
+        self._rested: dict[object, tuple[int, float]] = {}
+        """How many answers of each kind came at rest, and their seconds."""
+        self._rest_at = now + REST_SECONDS
+        self._proven_until = now
+        self._bad: float = math.inf
+        """The lowest limit known to be too much."""
+        self._again_seconds = 0.0
+        self._try_again_at = 0.0
+        self._began = now
+        self._begin()
+
+    def answered(self, kind: object, seconds: float, beside: tuple[int, int], era: int, now: float) -> None:
+        """The store has answered a request of this kind `seconds` after it was sent. `beside` is how many were at the
+        store, itself included, when it was sent and when it was answered.
+        """
+        seconds = max(seconds, LEAST_SECONDS)
+        sent, _ = beside
+        baseline = self._baseline(kind, seconds, alone=sent <= 1)
+        epoch = self._epoch
+        if era != self.era or (self._rested_from and sent > self.at) or self._all_guessed():
+            return
+        epoch.add(max(beside), seconds, baseline)
+        if self._rested_from:
+            count, total = self._rested.get(kind, (0, 0.0))
+            self._rested[kind] = (count + 1, total + seconds)
+        if epoch.answers >= epoch.look:
+            self._judge(now)
+
+    def faulted(self, kind: object, beside: int, era: int, now: float) -> None:
+        """The store gave no answer, or one that tells of exhaustion. Where no request of this kind has ever been
+        answered well, the request itself is too much, however few there are.
+        """
+        if era != self.era or kind not in self._baselines:
+            return
+        epoch = self._epoch
+        epoch.faults += 1
+        if epoch.faults >= FAULTS and epoch.faults * FAULTS_PART > max(epoch.answers, beside):
+            self._halve(AGAIN, now)
+
+    def refused(self, era: int, now: float) -> None:
+        """The store has said that it is too much for it."""
+        if era == self.era:
+            self._halve(AGAIN_AFTER_REFUSAL, now)
+
+    def silent(self, now: float) -> None:
+        """Somebody waits. A store of which nothing bad is known may be given more before its first slow answer."""
+        if self._rested_from:
+            self._watch_rest(*self._rested_from, now)
+        elif self._epoch.answers:
+            self._began = now
+        elif self._climbing and not self._rested_from and now - self._began >= PATIENCE_SECONDS:
+            self._began = now
+            self.at = max(self.at, min(self.at + 1, PATIENCE_MOST))
+
+    def expected(self, kind: object) -> float | None:
+        """Seconds that an answer of this kind takes on the idle store, as far as is known."""
+        return self._baselines.get(kind)
+
+    def _baseline(self, kind: object, seconds: float, *, alone: bool) -> float:
+        """What to compare with. A kind that was seen only under load is taken to be slowed down as all others are,
+        and the best that was seen of it to be nearest to the truth.
+        """
+        known = self._baselines.get(kind)
+        if known is None:
+            while len(self._baselines) >= KINDS:
+                self._forget(next(iter(self._baselines)))
+        elif alone:
+            known = seconds if kind in self._guessed else known
+            self._guessed.discard(kind)
+            self._baselines[kind] = known + (seconds - known) * ALONE_PART
+            return known
+        elif kind not in self._guessed:
+            return known
+        if not alone:
+            self._guessed.add(kind)
+            seconds = max(seconds / max(1.0, self._slowdown), LEAST_SECONDS)
+        self._baselines[kind] = baseline = min(known or seconds, seconds)
+        return baseline
+
+    def _all_guessed(self) -> bool:
+        """Whether there is nothing to compare with; after some answers it is made do with what there is."""
+        self._unsure += len(self._guessed) == len(self._baselines)
+        return len(self._guessed) == len(self._baselines) and self._unsure <= ANSWERS
+
+    def _forget(self, kind: object) -> None:
+        del self._baselines[kind]
+        self._guessed.discard(kind)
+
+    def _judge(self, now: float) -> None:
+        """Look at the epoch, and go on with it where it does not tell enough."""
+        seen, answers = self._epoch.mean(), self._epoch.answers
+        self._epoch.look = max(min(2 * answers, SAMPLES), answers + 1)
+        if self._rested_from:
+            if answers >= REST_SAMPLES or (answers >= max(3, self.at) and seen.error < REST_ERROR):
+                self._end_rest(*self._rested_from, seen, now)
+            return
+        full = seen.beside >= self.at - 0.5
+        level = self.at + 1 if full else seen.beside
+        certain = answers >= SAMPLES
+        exact = answers >= ANSWERS or seen.error < REST_ERROR
+        if exact and seen.delay > NOTHING_SECONDS and self._waits(level, seen.served(0 if certain else ERRORS)):
+            self._doubt(seen, now, certain=certain)
+        elif answers >= self._round and (certain or not self._waits(level, seen.served())):
+            self._hold(seen, now, full=full)
+
+    def _doubt(self, seen: Seen, now: float, *, certain: bool) -> None:
+        """Too many seem to wait. What may have been a moment's hitch of all is looked at twice."""
+        if now < self._proven_until:
+            if certain:
+                self._begin()
+        elif self._doubted or seen.slowdown * (1 - ERRORS * seen.error) > GROSS:
+            if seen.seconds > LONG_SECONDS:
+                self._come_down(self.at, seen.served(), self.at // 2, now)
+            else:
+                self._rest(seen)
+        else:
+            self._begin()
+            self._doubted = True
+
+    @property
+    def _round(self) -> int:
+        """Answers before the limit is raised: to one round while climbing, else to two."""
+        return min(self.at, SAMPLES) if self._climbing else max(6, min(2 * self.at, SAMPLES))
+
+    def _waits(self, level: float, served: float) -> bool:
+        """Whether too many only wait, if there were so many at the store."""
+        return level - served > SPARE + SPARE_PART * level
+
+    def _begin(self) -> None:
+        self.era += 1
+        self._doubted = False
+        least = 1 if self._climbing else 3
+        self._epoch = Epoch(max(least, min(self.at, SAMPLES)))
+
+    def _hold(self, seen: Seen, now: float, *, full: bool) -> None:
+        """All is well: higher where it was made use of, after a proof where that is due."""
+        self._slowdown = seen.slowdown
+        if full and now >= self._rest_at and NOTHING_SECONDS < seen.seconds <= LONG_SECONDS:
+            self._rest(seen)
+            return
+        if full:
+            self._raise(now)
+        self._begin()
+
+    def _raise(self, now: float) -> None:
+        if self._climbing:
+            self.at = min(2 * self.at + 1, MOST)
+            return
+        if self.at >= self._bad:
+            self._bad, self._again_seconds = math.inf, 0.0
+        step = max(1, self.at // (8 if self._bad < math.inf else 4 if self.at > MANY else 2))
+        wanted = min(self.at + step, MOST)
+        if wanted >= self._bad and now < self._try_again_at:
+            wanted = max(self.at, int(self._bad) - 1)
+        self.at = wanted
+
+    def _rest(self, seen: Seen) -> None:
+        self._rested_from = (self.at, seen)
+        self.at = max(1, min(self.at // (2 if self.at > MANY else 4), int(seen.served())))
+        self._begin()
+
+    def _watch_rest(self, before: int, crowded: Seen, now: float) -> None:
+        """End one that takes too long, as if it had shown nothing."""
+        least, times = REST_MOST
+        if self._resting != self.era:
+            self._resting, self._began = self.era, now
+        elif now - self._began >= max(least, times * crowded.seconds):
+            self._rested_from = None
+            self._rested.clear()
+            self._rest_at = now + max(REST_SECONDS, REST_ANSWERS * crowded.seconds)
+            self._proven_until = now + max(PROVEN_SECONDS, PROVEN_ANSWERS * crowded.seconds)
+            self.at = before
+            self._begin()
+
+    def _end_rest(self, before: int, crowded: Seen, seen: Seen, now: float) -> None:
+        """Back to where it was, or to what was really worked on there."""
+        faster = min(1.0, seen.slowdown / crowded.slowdown)
+        busy = seen.slowdown > STILL_SLOW and faster < STILL_SLOW * seen.beside / crowded.beside
+        served = min(crowded.beside * faster, seen.served()) if busy else crowded.beside * faster
+        self._rested_from = None
+        self._slowdown = 1 / faster
+        self._learn(in_vain=busy)
+        self._rest_at = now + max(REST_SECONDS, REST_ANSWERS * crowded.seconds)
+        if not busy and not self._worth_it(before, crowded, faster, seen.error):
+            self.at = before
+            self._begin()
+            self._proven_until = now + max(PROVEN_SECONDS, PROVEN_ANSWERS * crowded.seconds)
+            return
+        self._come_down(before, served, 1 if busy else before // 2, now)
+
+    def _come_down(self, before: int, served: float, least: int, now: float) -> None:
+        """To what was really worked on, or `least`."""
+        self._climbing = False
+        knee = max(1, round(served) - (served >= MANY))
+        self._lower(min(knee + 1, before), max(knee, least), AGAIN, now)
+
+    def _worth_it(self, before: int, crowded: Seen, faster: float, error: float) -> bool:
+        """Whether fewer at once are surely faster by more than nothing."""
+        surely = min(1.0, faster * (1 + min(math.hypot(crowded.error, error), REST_ERROR)))
+        return crowded.seconds * (1 - surely) > NOTHING_SECONDS and self._waits(before + 1, crowded.beside * surely)
+
+    def _learn(self, *, in_vain: bool) -> None:
+        """What was measured at rest is the baseline, the more so the more often it was."""
+        for kind, (count, total) in self._rested.items():
+            known = self._baselines.get(kind)
+            if known is not None and not in_vain:
+                self._baselines[kind] = known + (total / count - known) * count / (count + 1)
+                self._guessed.discard(kind)
+        self._rested.clear()
+
+    def _halve(self, again: tuple[float, float], now: float) -> None:
+        before = self._rested_from[0] if self._rested_from else self.at
+        self._climbing, self._rested_from = False, None
+        self._rested.clear()
+        self._lower(before, max(1, before // 2), again, now)
+
+    def _lower(self, bad: int, to: int, again: tuple[float, float], now: float) -> None:
+        first, most = again
+        self._bad = bad
+        self._again_seconds = min(max(first, AGAIN_MORE * self._again_seconds), most)
+        self._try_again_at = now + self._again_seconds
+        self.at = to
+        self._begin()

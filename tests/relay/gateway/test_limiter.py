@@ -1,0 +1,271 @@
+"""How many requests at once a store is given: what the controller makes of answers, delays and failures."""
+
+from __future__ import annotations
+
+import statistics
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.gateway import limiter
+from relay.gateway.limiter import AGAIN_AFTER_REFUSAL, KINDS, MOST, Limit
+from tests.relay.gateway.simulated import Lookups, Relay, Request, Store, Sync, Time, measured
+
+PRODUCTS = 20_000
+
+
+@pytest.fixture(autouse=True)
+def known_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here nothing is known of a store."""
+    monkeypatch.setattr(limiter, "FIRST", 1)
+
+
+def answers(limit: Limit, count: int, seconds: float, *, now: float = 1.0, kind: object = "page") -> None:
+    """So many answers at the limit, each after so long."""
+    for _ in range(count):
+        limit.answered(kind, seconds, (limit.at, limit.at), limit.era, now)
+
+
+def at_the_knee(workers: int) -> float:
+    """What the limit mostly is after half a minute of answers from a store with so many workers."""
+    limit, seen = Limit(0), []
+    for number in range(3000):
+        answers(limit, 1, 0.08 * max(1, limit.at / workers), now=number / 100)
+        seen.append(limit.at)
+    return statistics.median(seen[1000:])
+
+
+def test_the_first_request_is_alone() -> None:
+    """From one up."""
+    assert Limit(0).at == 1
+
+
+def test_good_answers_double_it() -> None:
+    """Round by round, up to the bound: the fifth round is of more than sixteen."""
+    limit, seen = Limit(0), []
+    while limit.at < MOST:
+        seen.append(limit.at)
+        answers(limit, limit.at, 0.08)
+    assert seen[:6] == [1, 3, 7, 15, 31, 63]
+    answers(limit, 100, 0.08)
+    assert limit.at == MOST
+
+
+def test_what_is_not_made_use_of_does_not_grow() -> None:
+    """A connector that asks one by one tells nothing of more."""
+    limit = Limit(0)
+    for _ in range(100):
+        limit.answered("page", 0.08, (1, 1), limit.era, 1.0)
+    assert limit.at == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 6, 12, 16, 24])
+def test_the_knee_is_found(workers: int) -> None:
+    """A store answers more slowly once all its workers are busy: the limit comes to them, and stays."""
+    assert workers - 2 <= at_the_knee(workers) <= workers + 2
+
+
+def test_an_answer_that_takes_no_time_to_speak_of_is_no_reason() -> None:
+    """What the relay and the line add is not the store's queue: quick stores are not held back."""
+    limit = Limit(0)
+    for _ in range(500):
+        answers(limit, 1, 0.0002 * min(limit.at, 40))
+    assert limit.at >= 63
+
+
+def test_another_kind_of_request_is_measured_by_itself() -> None:
+    """Slow reports beside quick pages are no sign of a queue."""
+    limit = Limit(0)
+    for number in range(400):
+        kind, seconds = ("report", 2.0) if number % 3 == 0 else ("page", 0.08)
+        limit.answered(kind, seconds, (1, 1) if number < 6 else (limit.at, limit.at), limit.era, number / 10)
+    assert limit.at >= 31
+
+
+def test_a_store_that_is_slow_for_its_own_reasons_is_not_blamed_on_the_limit() -> None:
+    """Three times as slow at any limit: it is put to the proof, and kept."""
+    limit = Limit(0)
+    for _ in range(20):
+        answers(limit, limit.at, 0.08)
+    limit.at = 8
+    for number in range(600):
+        answers(limit, 1, 0.24, now=10 + number / 30)
+    assert limit.at >= 6
+    assert limit.expected("page") == pytest.approx(0.24, rel=0.2)
+
+
+def test_long_answers_need_no_rest() -> None:
+    """Where an answer takes ten seconds, it comes down by what is known, and is never put to a proof of a minute."""
+    limit = Limit(0)
+    for number in range(200):
+        before = limit.at
+        answers(limit, 1, 10 * max(1, limit.at / 4), now=number * 2.5)
+        assert limit.at >= before // 2
+    assert 2 <= limit.at <= 7
+
+
+def test_a_refusal_halves_it() -> None:
+    """429 or 503: half at once, once for what was under way together, and not tried again for a minute."""
+    limit = Limit(0)
+    for _ in range(5):
+        answers(limit, limit.at, 0.08)
+    before, era = limit.at, limit.era
+    for _ in range(before):
+        limit.refused(era, 1.0)
+    assert limit.at == before // 2
+    for number in range(3000):
+        answers(limit, 1, 0.08, now=1 + AGAIN_AFTER_REFUSAL[0] * number / 3001)
+        assert limit.at < before
+    answers(limit, 3 * before, 0.08, now=2 + AGAIN_AFTER_REFUSAL[0])
+    assert limit.at >= before
+
+
+def test_one_fault_among_many_is_a_requests_own() -> None:
+    """A page that runs out of memory says nothing of the store; many failures do."""
+    limit = Limit(0)
+    for _ in range(4):
+        answers(limit, limit.at, 0.08)
+    before = limit.at
+    limit.faulted("page", before, limit.era, 1.0)
+    assert limit.at == before
+    era = limit.era
+    for _ in range(before):
+        limit.faulted("page", before, era, 1.0)
+    assert limit.at == before // 2
+
+
+def test_what_never_worked_is_no_fault_of_the_store() -> None:
+    """A kind of request that has never been answered well is itself too much, however few there are."""
+    limit = Limit(0)
+    for _ in range(4):
+        answers(limit, limit.at, 0.08)
+    before = limit.at
+    for _ in range(100):
+        limit.faulted("all products at once", before, limit.era, 1.0)
+    assert limit.at == before
+
+
+def test_what_was_let_go_earlier_tells_nothing_of_the_limit() -> None:
+    """Answers to requests from before a change do not count for it."""
+    limit = Limit(0)
+    for _ in range(5):
+        answers(limit, limit.at, 0.08)
+    era, before = limit.era, limit.at
+    limit.refused(era, 1.0)
+    halved = limit.at
+    for _ in range(50):
+        limit.answered("page", 5.0, (before, before), era, 1.0)
+        limit.refused(era, 1.0)
+    assert limit.at == halved
+
+
+def test_kinds_are_bounded() -> None:
+    """However many kinds a caller makes up, so many are remembered."""
+    limit = Limit(0)
+    for number in range(10 * KINDS):
+        limit.answered(number, 0.08, (1, 1), limit.era, 1.0)
+    assert len(limit._baselines) == KINDS
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3), st.floats(0, 1000), st.integers(1, 100), st.integers(0, 2), st.sampled_from("abcd")
+        ),
+        max_size=300,
+    )
+)
+def test_whatever_happens_it_stays_within_its_bounds(events: list[tuple[int, float, int, int, str]]) -> None:
+    """At least one, at most the bound, whatever stores answer and when."""
+    limit, now = Limit(0), 0.0
+    for what, seconds, beside, ago, kind in events:
+        now += seconds / 10
+        if what < 2:
+            limit.answered(kind, seconds, (beside, limit.at), limit.era - ago, now)
+        elif what == 2:
+            limit.faulted(kind, beside, limit.era - ago, now)
+        else:
+            limit.refused(limit.era - ago, now)
+        assert 1 <= limit.at <= MOST
+
+
+@pytest.mark.parametrize("workers", [1, 4, 16])
+def test_a_sync_and_lookups(workers: int) -> None:
+    """20,000 products in at most 1.25 of the time of the best fixed number at once and size of page; no error after
+    five seconds; a lookup every second, whose p95 is at most twice that of an idle store.
+    """
+    best = min(
+        measured(workers, rows=25, fixed=count).seconds for count in (1, workers, workers + 1, 2 * workers, 4 * workers)
+    )
+    found = measured(workers, rows=25)
+    assert found.seconds <= 1.25 * best
+    assert found.errors
+    assert max(found.errors) <= 5
+    assert found.p95 <= 2 * 0.082
+
+
+@pytest.mark.parametrize("way", [0.002, 0.05])
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+@pytest.mark.parametrize("workers", [2, 8, 32])
+def test_other_stores_and_lines(workers: int, spread: float, way: float) -> None:
+    """Also with other numbers of workers, times that vary by a third, and 50 ms on the way: within a half of the best,
+    and lookups within thrice of an idle store's.
+    """
+    measure = partial(measured, workers, rows=25, spread=spread, way=way)
+    best = min(measure(fixed=count).seconds for count in (workers, 2 * workers))
+    found = measure()
+    assert found.seconds <= 1.5 * best + 0.5
+    assert found.p95 <= 3 * (0.08 * (1 + 2 * spread) + way)
+
+
+def test_a_store_that_refuses_what_it_cannot_queue() -> None:
+    """With four workers and two places to wait: no more than a few refusals, and the work goes on."""
+    time = Time()
+    store = Store(time, 4, queue_most=2)
+    relay = Relay(time, store)
+    sync = Sync(time, relay, 4000, 20)
+    time.run(until=lambda: sync.ended > 0)
+    assert len(store.errors) <= 20
+    assert len([moment for moment in store.errors if moment > 5]) <= 2
+    assert sync.ended < 2 * 4000 / 50 * 0.08 / 4
+
+
+def test_a_store_that_stands_still_is_asked_less() -> None:
+    """Its answers fail: what it is given at once falls to one, and rises when it is well again."""
+    time = Time()
+    store = Store(time, 8)
+    relay = Relay(time, store)
+    alive = [True]
+
+    def ask(light: bool) -> None:
+        request = Request("page", light=light, rows=1, done=lambda *_: time.later(0.001, lambda: ask(light)))
+        request.fails = lambda: not alive[0]
+        relay.ask(request)
+
+    for _ in range(20):
+        ask(light=False)
+    time.run(until=lambda: time.now > 5)
+    well = relay.turns.limit.at
+    alive[0] = False
+    time.run(until=lambda: time.now > 8)
+    assert well >= 6
+    assert relay.turns.limit.at == 1
+    alive[0] = True
+    time.run(until=lambda: time.now > 30)
+    assert relay.turns.limit.at >= 6
+
+
+def test_lookups_are_answered_while_the_limit_comes_down() -> None:
+    """There is a turn for them, however many long pages are still at the store."""
+    time = Time()
+    store = Store(time, 16, row_seconds=0.2)
+    relay = Relay(time, store)
+    relay.turns.limit.at = 12
+    relay.turns.settle()
+    Sync(time, relay, 2000, 12, size=10)
+    relay.turns.limit.refused(relay.turns.limit.era, 0.0)
+    lookups = Lookups(time, relay, 0.5)
+    time.run(until=lambda: time.now > 1.4)
+    assert lookups.seconds == [pytest.approx(0.282)]
