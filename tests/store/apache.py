@@ -77,7 +77,7 @@ def challenge_page() -> Answer:
 def too_many_requests() -> Answer:
     """A host's rate limit."""
     answer = error_page(429)
-    answer.server.append(("Retry-After", "5"))
+    answer.server.append(("Retry-After", "1"))
     return answer
 
 

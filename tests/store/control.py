@@ -92,11 +92,13 @@ class Control:
         store = self.store
         return {
             "requests": store.requests_total,
+            "looks": len(store.looks),
             "serving": store.serving,
             "serving_most": store.serving_most,
             "connections": store.connections,
             "connections_total": store.connections_total,
             "mails": len(store.mails),
+            "body_bytes": store.server.body_bytes,
         }
 
 

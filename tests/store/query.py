@@ -46,6 +46,7 @@ class Selection:
     order: list[tuple[Field, bool]]  # (field, descending)
     offset: int = 0
     count: int | None = None  # None: all
+    keyset: int | None = None  # what all of it comes to, if it does: the rows above this id, by their ids
 
 
 def read_columns(call: Call, resource: Resource, *, fatal_on_language: bool) -> Columns | None:
@@ -83,7 +84,15 @@ def read_selection(call: Call, resource: Resource) -> Selection:
     tests = _filters(given or {}, resource, dated=dated)
     order = _sort(call.text("sort"), resource, dated=dated)
     offset, count = _limit(call.text("limit"))
-    return Selection(tests, order, offset, count)
+    return Selection(tests, order, offset, count, _keyset(given or {}, order))
+
+
+def _keyset(given: Variables, order: list[tuple[Field, bool]]) -> int | None:
+    """The id above which rows are asked for, by nothing else and in the order of their ids."""
+    if [*given] != ["id"] or [(column.name, descending) for column, descending in order] != [("id", False)]:
+        return None
+    found = re.fullmatch(r">\[(\d+)\]", str(given["id"]), re.ASCII)
+    return int(found[1]) if found else None
 
 
 def _chosen(call: Call, resource: Resource, wanted: dict[str, list[str] | None]) -> Columns:

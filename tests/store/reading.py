@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Literal, cast
 
 from tests.store.failures import Fatal, fail
@@ -68,6 +69,9 @@ def _listed(call: Call, resource: Resource, shop: Shop, knobs: Knobs) -> list[Ro
             text = f"Unknown column 'main.{column}' in 'where clause'"
             raise fail(97, f"[SQL Error] {text}. From /var/www/html/classes/webservice") from None
         return []
+    if selection.keyset is not None and 1 in call.shop_ids:
+        end = None if selection.count is None else selection.offset + selection.count
+        return list(islice(shop[resource.name].above(selection.keyset), selection.offset, end))
     return select(selection, _visible(call, resource, shop), shop)
 
 

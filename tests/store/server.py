@@ -48,6 +48,7 @@ class Server:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.accepted = 0  # connections so far
+        self.body_bytes = 0  # of answers that were made whole, so far
         self._cookie = f"PrestaShop-{secrets.token_hex(16)}={secrets.token_hex(200)}"
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,6 +164,7 @@ class Server:
         if bare:
             writer.write(data)
         elif isinstance(answer.body, bytes):
+            self.body_bytes += len(answer.body)
             if self.site.knobs.transfer == "cut" and answer.body:
                 return await _cut(writer, data, answer.body, framing)
             body = _chunks(answer.body) if framing == "chunked" else answer.body

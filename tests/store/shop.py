@@ -84,6 +84,10 @@ class Table:
         """Rows whose indexed field has that value, in the order of insertion."""
         return [self.rows[key] for key in self._by.get(name, {}).get(value, {})]
 
+    def above(self, key: int) -> Iterator[Row]:
+        """Rows with larger ids, in their order: found as a database does by its primary key."""
+        return (self.rows[found] for found in range(key + 1, self.last_id + 1) if found in self.rows)
+
     def _index(self, row: Row) -> None:
         for name in INDEXED:
             if name in row:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.store.wire import Head
 
 SEEN_KEPT = 10_000  # requests
+LOOK = b"Postern health check"  # the User-Agent of a relay that looks whether the store is well
 
 
 class Site:
@@ -28,13 +29,16 @@ class Site:
         self.knobs = knobs
         self.web_server = WebServer(shop, knobs, keys)
         self.seen: deque[Seen] = deque(maxlen=SEEN_KEPT)
+        self.looks: deque[Seen] = deque(maxlen=SEEN_KEPT)  # of a relay, which nobody has asked for
         self.requests_total = 0
         self.serving = 0  # requests being worked on now
         self.serving_most = 0
-        self._waiting = 0  # requests without a worker
-        self._turn = asyncio.Condition()
+        self._waiting: deque[asyncio.Future[None]] = deque()  # requests without a worker: first come, first served
 
     def record(self, seen: Seen) -> None:
+        if seen.header("User-Agent") == LOOK:
+            self.looks.append(seen)
+            return
         self.requests_total += 1
         self.seen.append(seen)
 
@@ -59,7 +63,7 @@ class Site:
                 await asyncio.sleep(self.knobs.first_byte_delay)
             return self._compressed(request, answer)
         finally:
-            await self._worker_done()
+            self._worker_done()
 
     def _compressed(self, request: Request, answer: Answer) -> Answer:
         accepted = "gzip" in (request.header("accept-encoding") or "")
@@ -69,21 +73,29 @@ class Site:
         return answer
 
     async def _worker(self) -> None:
-        if not self._worker_free():
-            self._waiting += 1
+        if self._waiting or not self._worker_free():
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
             try:
-                async with self._turn:
-                    await self._turn.wait_for(self._worker_free)
-            finally:
-                self._waiting -= 1
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():
+                    self._worker_done()
+                raise
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
         self.serving += 1
         self.serving_most = max(self.serving_most, self.serving)
 
-    async def _worker_done(self) -> None:
+    def _worker_done(self) -> None:
         self.serving -= 1
-        if self._waiting:
-            async with self._turn:
-                self._turn.notify_all()
+        while self._waiting and self._worker_free():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._begin()
+                turn.set_result(None)
 
     def _worker_free(self) -> bool:
         return not self.knobs.workers or self.serving < self.knobs.workers

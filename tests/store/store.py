@@ -95,8 +95,13 @@ class Store:
 
     @property
     def requests(self) -> deque[Seen]:
-        """The last 10,000 requests as they stood on the wire."""
+        """The last 10,000 requests as they stood on the wire, but for `looks`."""
         return self.site.seen
+
+    @property
+    def looks(self) -> deque[Seen]:
+        """The last 10,000 looks of a relay that come by themselves."""
+        return self.site.looks
 
     @property
     def requests_total(self) -> int:

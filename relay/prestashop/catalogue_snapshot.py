@@ -1,0 +1,65 @@
+"""A catalogue as it is now, part by part, read from the shop as its taker takes it: nothing of it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay.prestashop.catalogue_items import DISPLAY, Items
+from relay.prestashop.catalogue_overview import LACKING, RESOURCES, checked
+from relay.prestashop.paging import Page, Reader
+from relay.prestashop.query import Query
+from relay.prestashop.store_errors import StoreError
+from relay.trigger_records import Section
+
+Known = Callable[[Section, Sequence[int]], Awaitable[set[int]]]
+"""Which of a page's ids the trigger knows. Of the others it will tell by itself; if they were in the snapshot and gone
+before the next run, nobody would say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Behind this id of a section a snapshot goes on."""
+
+    section: Section = Section.CATEGORY
+    after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`next` is None at the end."""
+
+    items: list[dict[str, Any]]
+    next: Spot | None
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """One snapshot on its way: how large its pages may be is learnt as it goes."""
+
+    known: Known
+    _readers: dict[Section, Reader] = field(default_factory=dict)
+
+    async def part(self, items: Items, spot: Spot, count: int) -> Part:
+        """At most `count` items. `items` are of the shop as its connection is now. Raises GatewayError, StoreError."""
+        page = await self._page(items, spot, count)
+        known = await self.known(spot.section, [row.id for row in page.rows]) if page.rows else set()
+        shown = await items.shown(spot.section, [row for row in page.rows if row.id in known])
+        return Part(shown, Spot(spot.section, page.last) if page.more else _behind(spot.section))
+
+    async def _page(self, items: Items, spot: Spot, count: int) -> Page:
+        section = spot.section
+        reader = self._readers.setdefault(section, Reader(Query(RESOURCES[section].name, DISPLAY[section])))
+        try:
+            return checked(await reader.page(items.shop, spot.after, count))
+        except StoreError as error:
+            if section is Section.PRODUCT or error.code not in LACKING:
+                raise
+            return Page([], more=False)
+
+
+def _behind(section: Section) -> Spot | None:
+    sections = list(Section)
+    following = sections[sections.index(section) + 1 :]
+    return Spot(following[0]) if following else None
