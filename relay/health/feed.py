@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +74,8 @@ class Feed:
         self._last = self._first = int(clock()) * 1_000_000
         self._kept: deque[Notice] = deque(maxlen=KEPT)
         self._subscribers: set[Subscription] = set()
+        self.counts: Counter[str] = Counter()
+        """How many there were of each kind, since the node began."""
 
     @property
     def last(self) -> int:
@@ -87,6 +89,7 @@ class Feed:
         self._last += 1
         notice = Notice(self._last, int(self._clock()), kind, account, agent, connection, details)
         self._kept.append(notice)
+        self.counts[kind] += 1
         for subscriber in self._subscribers:
             subscriber.put(notice)
         return notice
