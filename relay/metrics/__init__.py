@@ -1,0 +1,1 @@
+"""What Prometheus is told of a node: figures that are kept anyway, read when somebody asks."""
