@@ -7,6 +7,7 @@ import contextlib
 import functools
 import random
 import resource
+import sys
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -19,12 +20,15 @@ import uvloop
 from agent.wire.enrolment import Endpoint
 from agent.wire.logs import set_up
 from agent.wire.memory import keep_heap
+from agent.wire.pages import serve_pages
 from agent.wire.systemd import Notifier
 from agent.wire.websocket import PATH as TUNNEL_PATH
+from relay.access_log import AccessLog, tell
+from relay.api import metrics
 from relay.api.connection_tests import agents_of
-from relay.api.parts import Parts
+from relay.api.parts import TUNNELS, Parts
 from relay.api.surface import build
-from relay.database import authorities, instances, uses
+from relay.database import authorities, instances, overview, uses
 from relay.database.cycles import Cycles
 from relay.database.deliveries import Deliveries
 from relay.database.engine import Database
@@ -39,15 +43,19 @@ from relay.gateway.gateway import Gateway
 from relay.gateway.hall import Hall
 from relay.gateway.routes import Routes
 from relay.health.feed import Feed
+from relay.health.watching import Watching
 from relay.leaving import until_told
 from relay.listening.caller import Trusted
 from relay.listening.entrance import Entrance
-from relay.listening.sockets import BACKLOG, HTTP, SSH, SSH_STOCK, PortError, Sockets, names_of, port_of
+from relay.listening.sockets import BACKLOG, HTTP, METRICS, SSH, SSH_STOCK, PortError, Sockets, names_of, port_of
+from relay.log_stream import LogStream
+from relay.metrics.loop_lag import LoopLag
 from relay.prestashop.connection_test import ConnectionTest
 from relay.prestashop.shops import Shops
 from relay.prestashop.triggering import Triggering
 from relay.records import Change
 from relay.remembered import Remembered
+from relay.rounds import Rounds
 from relay.settings import Address, Settings
 from relay.tunnels import stock
 from relay.tunnels.admission import Admission
@@ -121,6 +129,23 @@ class Relay:
         self._routes = Routes(self._registry, DirectRoute(own_names=frozenset({_host(settings.url())})))
         self._gateway = Gateway(self._directory, self._routes, loop.time)
         self._feed = Feed(time.time)
+        self._watching = Watching(
+            self._registry, self._feed, lambda ids: overview.accounts_of(database, ids), wanted=TUNNELS
+        )
+        self._lag = LoopLag()
+        self._lines = LogStream(sys.stderr.fileno())
+        self._access_log = AccessLog(settings.access_log, tell if sys.stderr.isatty() else self._lines.put)
+        self._gateway.on_over, self._gateway.on_refused = self._access_log.over, self._access_log.refused
+        self._rounds = Rounds(
+            database,
+            self._gateway,
+            self._routes,
+            self._registry,
+            feed=self._feed,
+            find=self._directory.connection,
+            version=version("postern"),
+            certificate_ends=lambda: self._entrance.certificate.ends if self._entrance.certificate else None,
+        )
         self._registry.on_retired = self._release
         self._registry.on_clones = self._report_clone
         self._reports: set[asyncio.Task[None]] = set()
@@ -128,6 +153,7 @@ class Relay:
         self._http = sockets.open(HTTP, settings.http)
         self._ssh = sockets.open(SSH, settings.ssh)
         self._ssh_stock = sockets.optional(SSH_STOCK, settings.ssh_stock)
+        self._metrics = sockets.optional(METRICS, settings.metrics_http)
         self._servers: list[asyncio.Server] = []
         self._acceptors: list[Acceptor] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -143,12 +169,27 @@ class Relay:
         parts = self._parts(url, endpoint)
         self._asgi = Asgi(build(parts))
         self._hall = Hall(self._gateway, self._start_app, connections=CONNECTIONS, knock=self._knock)
+        metrics.measure(
+            parts,
+            gateway=self._gateway,
+            holding=self._routes.holding,
+            lag=self._lag,
+            http_connections=lambda: len(self._hall.fronts),
+            certificate_ends=lambda: self._entrance.certificate.ends if self._entrance.certificate else None,
+            lines_dropped=lambda: self._lines.dropped,
+        )
+        stack.callback(self._lines.close)
+        for sock in self._metrics:
+            stack.callback((await serve_pages(sock, metrics.pages(parts))).close)
+            log.info("metrics served", metrics_http=names_of([sock]))
         await self._listen()
         for steps in (
             self._directory.watch(),
             self._keep_time(),
             self._tell_who_is_here(),
             self._registry.watch.run(),
+            self._watching.run(),
+            self._lag.run(),
         ):
             self._tasks.append(asyncio.create_task(steps))
             stack.push_async_callback(_cancelled, self._tasks[-1])
@@ -216,13 +257,17 @@ class Relay:
             public_url=url,
             endpoints=[endpoint, _websocket(url)],
             ready=self._ready,
+            leaving=lambda: self._hall.draining,
             version=version("postern"),
             clock=time.time,
             node=NODE,
             used=self._gateway.used,
+            access_log=self._access_log,
             admission=self._admission,
             guard=Guard(frozenset({_host(url)})),
             feed=self._feed,
+            watching=self._watching,
+            stores=self._rounds.stores,
             traffic=self._gateway.traffic,
         )
 
@@ -230,15 +275,16 @@ class Relay:
         """What the relay does of itself: looks for changes in stores, and takes events to their receivers."""
         cycles, deliveries = Cycles(self._database), Deliveries(self._database)
         find, dice = self._directory.connection, random.SystemRandom().random
-        triggering = Triggering(cycles, parts.shops, find, clock=time.time, chance=dice)
+        triggering = Triggering(cycles, parts.shops, find, clock=time.time, chance=dice, relay=parts.public_url)
         delivering = Delivering(deliveries, Post(parts.guard, time.time), clock=time.time, chance=dice)
-        return triggering.run(), delivering.run()
+        return triggering.run(), delivering.run(), *self._rounds.errands()
 
     async def _ready(self) -> Mapping[str, str]:
         listening = any(server.is_serving() for server in self._servers)
         ssh = any(acceptor.serving for acceptor in self._acceptors)
         return {
             "database": "ok" if self._directory.healthy else "the database does not answer",
+            "keys": "ok" if self._database.keys.readable else "the file of master keys cannot be read",
             "ssh": "ok" if ssh else "the SSH listener is closed",
             "http": "ok" if listening and not self._hall.draining else "the relay is shutting down",
         }
@@ -256,6 +302,8 @@ class Relay:
 
     def _act_on(self, changes: list[Change]) -> None:
         """Changes come from the database, whoever made them: a command line's revoke reaches a running relay."""
+        self._rounds.act_on(changes)
+        self._watching.changed(changes)
         for change in changes:
             if change.kind == "connection":
                 self._gateway.forget(change.subject)
@@ -291,6 +339,7 @@ class Relay:
             await instances.seen(self._database, here)
 
     def _report_clone(self, tunnel: Tunnel) -> None:
+        self._watching.cloned(tunnel)
         report = asyncio.ensure_future(self._put_on_record(tunnel.identity))
         self._reports.add(report)
         report.add_done_callback(self._reports.discard)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     ] = ()
     database_url: Annotated[SecretStr | None, Field(description="sqlite:////path or postgresql://user@host/db")] = None
     master_key_file: Annotated[Path | None, Field(description="the master keys, if not in STATE_DIR/keys")] = None
+    access_log: Annotated[
+        Literal["all", "failed", "none"], Field(description="requests that the log has a line for: all, failed or none")
+    ] = "all"
 
     @model_validator(mode="after")
     def _need_public_url(self) -> Self:

@@ -12,6 +12,22 @@ from pydantic import SecretStr
 
 class TriggerKind(StrEnum):
     ORDER_UPDATED = "order-updated"
+    PRODUCT_CATALOGUE = "product-catalogue"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between two looks at a store: unless somebody says otherwise, and at least."""
+
+    interval: int
+    least: int
+
+
+PACES: Mapping[TriggerKind, Pace] = {
+    TriggerKind.ORDER_UPDATED: Pace(60, 10),
+    TriggerKind.PRODUCT_CATALOGUE: Pace(12 * 3600, 900),
+}
+"""A look at a shop's orders costs it one small request, one at its catalogue some hundreds."""
 
 
 class Delivery(StrEnum):
@@ -48,6 +64,35 @@ class Mark:
     subject: int
     stamp: str
     digest: str
+
+
+class Section(StrEnum):
+    """The parts of a catalogue, in the order in which they are read."""
+
+    CATEGORY = "category"
+    PRODUCT = "product"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a trigger knows of one thing in a catalogue: digests, and whether that is the last word."""
+
+    id: int
+    overview: str
+    """Of what can be read of many things at once."""
+    content: str = ""
+    """Of all that was told of it; empty where nothing was."""
+    settled: bool = True
+    """False: it was read so soon after its last change that it may have changed again without a sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What is to be known of a section from now on: entries new or changed, and ids to be forgotten."""
+
+    section: Section
+    entries: Sequence[Entry] = ()
+    gone: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +137,7 @@ class Cycle:
     unfinished: bool = False
     """The ceiling was reached: the next cycle goes on from here, and soon."""
     fault: Fault | None = None
+    noted: Noted | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("api", "console", "health", "prestashop", "webhooks", "gateway", "tunnels")
+ROOMS = ("api", "console", "metrics", "health", "prestashop", "webhooks", "gateway", "tunnels")
 """Inside relay, an arrow may only lead from a room to one further right; `database` and `cluster` are leaves."""
 LEAVES = ("database", "cluster")
 LINES_PER_MODULE = 400

@@ -27,7 +27,7 @@ def main(relay: str, token_file: str, store_url: str, key_file: str, agent_file:
         Path(agent_file).write_text(agent["token"], encoding="ascii")
         print(f"agent {agent['id']}: start it with\n  postern-agent run --relay {relay} --token-file {agent_file} …")
         wait_until_online(api, agent["id"])
-        options = told(api.get("/v1/agents", params={"state": "online", "as": "options"}))
+        options = told(api.get("/v1/agents", params={"as": "options"}))
         print("agents to choose from:", ", ".join(option["label"] for option in options))
         form = {"name": "Shop Lyon", "mode": "on-premise", "agent": agent["id"], "store_url": store_url}
         connection = create(api, "/v1/connections", form | {"api_key": read(key_file)})

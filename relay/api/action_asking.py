@@ -20,7 +20,8 @@ from relay.database.errors import NotFound
 from relay.database.names import is_id
 from relay.gateway.errors import GatewayError
 from relay.prestashop.lists import updated
-from relay.prestashop.paging import CURSOR_CHARACTERS, PAGE_ROWS, PAGE_ROWS_MOST
+from relay.prestashop.page_sizes import PAGE_ROWS, PAGE_ROWS_MOST
+from relay.prestashop.paging import CURSOR_CHARACTERS
 from relay.prestashop.query import FULL, Scope, UnaskableError, display_of, display_of_fields
 from relay.prestashop.shop import Shop
 from relay.prestashop.store_errors import StoreError

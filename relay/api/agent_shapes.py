@@ -8,10 +8,15 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field
 
 from relay.api.answers import ShownOnce
-from relay.api.live import AgentState, LiveAgent, stores_of
+from relay.api.live import LiveAgent, stores_of
+from relay.api.sentences import Sentence
 from relay.api.shapes import Form, Name, OwnerNamed, Patch, Shown, Time, absent
+from relay.api.store_shapes import StoreSeen
+from relay.api.traffic_shapes import Traffic
 from relay.database.agents import PLACES_MOST
 from relay.database.records import InstanceRecord, NewAgent, NewAgentToken
+from relay.health.agent_remedies import remedy_of
+from relay.health.conditions import AgentState
 from relay.tunnels.tunnel import Tunnel as Standing
 
 Places = Annotated[int, Field(ge=1, le=PLACES_MOST, description="Instances that may be enrolled at once.")]
@@ -38,6 +43,7 @@ class Tunnel(BaseModel):
 
     instance: Annotated[str, Field(examples=["ins_q3w5e7r2t4y6u2i3"])]
     remote: Annotated[str, Field(description="The address that it came from.", examples=["203.0.113.7"])]
+    node: Annotated[str, Field(description="The relay process that holds it.", examples=["local"])]
     transport: Literal["tcp", "websocket"]
     slot: Annotated[
         int | None, Field(description="Which of the instance's tunnels it is; null: it has not said so yet.")
@@ -51,9 +57,10 @@ class Tunnel(BaseModel):
     stores: Annotated[list[str], Field(description="What it publishes.", examples=[["shop.lan:80"]])]
 
     @classmethod
-    def of(cls, tunnel: Standing) -> Self:
+    def of(cls, tunnel: Standing, node: str) -> Self:
         return cls(
             instance=tunnel.identity.instance,
+            node=node,
             remote=tunnel.remote,
             transport=tunnel.transport,
             slot=tunnel.slot,
@@ -111,13 +118,19 @@ class Agent(BaseModel):
     revoked_at: Time | None
     state: AgentState
     since: Annotated[Time, Field(description="Since when the state has been so, as far as is known. Unix seconds.")]
+    flapping: Annotated[bool, Field(description="Its tunnels break again and again.")]
+    remedy: Annotated[Sentence | None, Field(description="What to do about its state; null: nothing.")]
     last_seen_at: Time | None
     instances: list[Instance]
     tunnels: list[Tunnel]
+    stores: Annotated[list[StoreSeen], Field(description="What it publishes, and how that does.")]
+    traffic: Annotated[
+        Traffic | None, Field(description="Of its connections, on this node; null: nothing in the last minutes.")
+    ]
 
     @classmethod
-    def of(cls, agent: LiveAgent) -> Self:
-        record = agent.record
+    def of(cls, agent: LiveAgent, node: str) -> Self:
+        record, advice = agent.record, remedy_of(agent.state, flapping=agent.flapping)
         return cls(
             id=record.id,
             account=record.account,
@@ -127,9 +140,13 @@ class Agent(BaseModel):
             revoked_at=record.revoked_at,
             state=agent.state,
             since=agent.since,
+            flapping=agent.flapping,
+            remedy=Sentence.of(advice) if advice else None,
             last_seen_at=agent.last_seen_at,
             instances=[Instance.of(instance, agent.tunnels) for instance in agent.instances],
-            tunnels=[Tunnel.of(tunnel) for tunnel in agent.tunnels],
+            tunnels=[Tunnel.of(tunnel, node) for tunnel in agent.tunnels],
+            stores=[StoreSeen.of(store) for store in agent.stores],
+            traffic=Traffic.of(agent.traffic) if agent.traffic else None,
         )
 
 
@@ -140,8 +157,8 @@ class AgentCreated(Agent):
     token_id: Annotated[str, Field(examples=["atk_a2b3c4d5e6f7g2h3"])]
 
     @classmethod
-    def of_new(cls, agent: LiveAgent, new: NewAgent) -> Self:
-        return cls(**dict(Agent.of(agent)), token=new.text, token_id=new.token.id)
+    def of_new(cls, agent: LiveAgent, new: NewAgent, node: str) -> Self:
+        return cls(**dict(Agent.of(agent, node)), token=new.text, token_id=new.token.id)
 
 
 class AgentToken(Shown):

@@ -21,20 +21,20 @@ from relay.api.answers import nothing
 from relay.api.authentication import AccountNamed, Asking, ManageCaller, StatusCaller, account_router, narrowed, owner
 from relay.api.idempotency import Creating
 from relay.api.lists import Listing, PartWanted
-from relay.api.live import AgentState, LiveAgent, look
+from relay.api.live import LiveAgent, look, searched
 from relay.api.openapi import CREATED, SHOWN, refusals
 from relay.api.parts import Parts, Serving
 from relay.api.preconditions import IfMatch, etag, matching
 from relay.database import agent_tokens, agents, instances
+from relay.database.agent_search import Search
 from relay.database.errors import NotFound
 from relay.database.names import is_id
 from relay.database.paging import LIMIT_MOST
 from relay.database.records import Accounts, AgentRecord
+from relay.health.conditions import AgentState
 
 OPTIONS_MOST = 2 * LIMIT_MOST
 """Entries of a drop-down list; whoever has more agents looks for one by its name."""
-OPTIONS_PARTS = 40
-"""Parts of the list that are looked through for them: 20,000 agents."""
 
 router = account_router("/v1/agents", "agents")
 
@@ -46,7 +46,13 @@ class Option(BaseModel):
     label: Annotated[str, Field(examples=["Shop in Lyon"])]
 
 
-StateWanted = Annotated[AgentState | None, Query(description="Only agents in this state. A part may then be shorter.")]
+StateWanted = Annotated[AgentState | None, Query(description="Only agents in this state.")]
+WordsWanted = Annotated[
+    str | None, Query(alias="q", description="Only agents with this in their name.", min_length=1, max_length=100)
+]
+VersionWanted = Annotated[
+    str | None, Query(description="Only agents of which an instance runs this version.", min_length=1, max_length=100)
+]
 ShapeWanted = Annotated[
     Literal["list", "options"], Query(alias="as", description="`options`: a plain array for a connector's form.")
 ]
@@ -60,15 +66,18 @@ async def list_agents(
     part: PartWanted,
     account: AccountNamed = None,
     state: StateWanted = None,
+    words: WordsWanted = None,
+    version: VersionWanted = None,
     shape: ShapeWanted = "list",
 ) -> Listing[Agent] | list[Option]:
     """By name. With `as=options`, all of them at once (at most 1,000) as `[{value, label}]`."""
     accounts = narrowed(asking, account)
+    search = searched(parts, state, words, version)
     if shape == "options":
-        return await _options(parts, accounts, state)
-    page = await agents.page(parts.database, accounts, cursor=part.cursor, limit=part.limit)
+        return await _options(parts, accounts, search)
+    page = await agents.page(parts.database, accounts, cursor=part.cursor, limit=part.limit, search=search)
     found = await look(parts, accounts, page.items)
-    return Listing(items=[Agent.of(agent) for agent in found if state in {None, agent.state}], next=page.next)
+    return Listing(items=[Agent.of(agent, parts.node) for agent in found], next=page.next)
 
 
 @router.post(
@@ -88,7 +97,7 @@ async def create_agent(
     response.headers["ETag"] = etag(new.agent)
     response.headers["Location"] = f"/v1/agents/{new.agent.id}"
     agent = await _now(parts, asking, new.agent)
-    return AgentCreated.of_new(agent, new)
+    return AgentCreated.of_new(agent, new, parts.node)
 
 
 @router.get(
@@ -97,7 +106,7 @@ async def create_agent(
 async def get_agent(parts: Serving, asking: StatusCaller, agent: str, response: Response) -> Agent:
     record = await _find(parts, asking, agent)
     response.headers["ETag"] = etag(record)
-    return Agent.of(await _now(parts, asking, record))
+    return Agent.of(await _now(parts, asking, record), parts.node)
 
 
 @router.patch(
@@ -111,7 +120,7 @@ async def update_agent(
     expect = matching(if_match)
     record = await agents.update(parts.database, asking.sees, agent, by=asking.by, expect=expect, **form.given())
     response.headers["ETag"] = etag(record)
-    return Agent.of(await _now(parts, asking, record))
+    return Agent.of(await _now(parts, asking, record), parts.node)
 
 
 @router.post("/{agent}/revoke", summary="End all use of an agent for good", responses=refusals("not_found"))
@@ -119,7 +128,7 @@ async def revoke_agent(parts: Serving, asking: ManageCaller, agent: str) -> Agen
     """Its tunnels are cut within a second, and nothing of it enrols again. It stays in the list."""
     record = await agents.revoke(parts.database, asking.sees, agent, by=asking.by)
     parts.directory.wake()
-    return Agent.of(await _now(parts, asking, record))
+    return Agent.of(await _now(parts, asking, record), parts.node)
 
 
 @router.delete(
@@ -210,16 +219,14 @@ async def _now(parts: Parts, asking: Asking, record: AgentRecord) -> LiveAgent:
     return agent
 
 
-async def _options(parts: Parts, accounts: Accounts, state: AgentState | None) -> list[Option]:
-    """Of all parts of the list those that fit, until there are enough."""
+async def _options(parts: Parts, accounts: Accounts, search: Search) -> list[Option]:
+    """The first ones, by name."""
     options: list[Option] = []
     cursor: str | None = None
-    for _ in range(OPTIONS_PARTS):
-        page = await agents.page(parts.database, accounts, cursor=cursor, limit=LIMIT_MOST)
-        found = await look(parts, accounts, page.items)
-        fit = (agent.record for agent in found if state in {None, agent.state})
-        options += [Option(value=record.id, label=record.name) for record in fit]
+    while len(options) < OPTIONS_MOST:
+        page = await agents.page(parts.database, accounts, cursor=cursor, limit=LIMIT_MOST, search=search)
+        options += [Option(value=record.id, label=record.name) for record in page.items]
         cursor = page.next
-        if cursor is None or len(options) >= OPTIONS_MOST:
+        if cursor is None:
             break
     return options[:OPTIONS_MOST]

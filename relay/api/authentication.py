@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
-from relay.api import idempotency
+from relay.api import idempotency, sessions
 from relay.api.bodies import BODY_BYTES, check_json, read_body
 from relay.api.parts import Parts, Serving, parts_of
 from relay.api.problems import ProblemError
@@ -74,14 +74,21 @@ def account_router(prefix: str, tag: str) -> APIRouter:
 
 
 async def authenticate(parts: Parts, request: Request) -> Caller:
-    """Raises ProblemError `unauthenticated`, DatabaseUnavailable."""
-    digest = api_token_digest(_presented(request))
-    caller = await parts.directory.caller(digest) if digest else None
+    """Raises ProblemError `unauthenticated`, `foreign_page`, DatabaseUnavailable."""
+    caller = await caller_with(parts, _presented(parts, request))
     if caller is None:
         challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
         detail = "the API token is mistyped, unknown, revoked or expired"
         raise ProblemError("unauthenticated", detail, headers=challenge)
-    parts.used.add(digest or "")
+    return caller
+
+
+async def caller_with(parts: Parts, token: str) -> Caller | None:
+    """Whose API token it is; None for a text that is none, or one that is over. Raises DatabaseUnavailable."""
+    digest = api_token_digest(token)
+    caller = await parts.directory.caller(digest) if digest else None
+    if caller is not None:
+        parts.used.add(digest or "")
     return caller
 
 
@@ -122,8 +129,13 @@ async def owner(parts: Parts, asking: Asking, account: str | None) -> str:
     return (await accounts.find(parts.database, account)).id
 
 
-def _presented(request: Request) -> str:
+def _presented(parts: Parts, request: Request) -> str:
+    """The token of the request itself, else the one of the browser's session."""
     values = request.headers.getlist("authorization")
+    session = None if values else sessions.presented(parts, request)
+    if session:
+        sessions.check_origin(parts, request, session)
+        return session.token.get_secret_value()
     scheme, _, credentials = values[0].partition(" ") if len(values) == 1 else ("", "", "")
     if scheme.lower() != "bearer" or not credentials:
         raise ProblemError("unauthenticated", "send an API token: Authorization: Bearer ptk_…")

@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field, SecretStr
 
 from relay.api.answers import ShownOnce
 from relay.api.shapes import Form, LastUse, Name, OwnerNamed, Patch, Shown, Time, absent
+from relay.api.store_shapes import StoreSeen
+from relay.api.traffic_shapes import Traffic
 from relay.database.connection_form import (
     ANSWER_TIMEOUT,
     ANSWER_TIMEOUT_MOST,
@@ -19,6 +21,8 @@ from relay.database.connection_form import (
     ConnectionPatch,
 )
 from relay.database.records import ConnectionRecord, NewAccessKey, NewConnection
+from relay.gateway.traffic import Summary
+from relay.health.store_states import StoreState
 from relay.records import KeyPlace, Mode, Trust
 
 AgentChosen = Annotated[
@@ -148,7 +152,11 @@ class Connection(BaseModel):
     store_url: StoreAddress
     key_set_at: Annotated[Time, Field(description="When the store's key was given. Unix seconds.")]
     key_checked_at: Annotated[
-        Time | None, Field(description="When a connection test last tried the key; null: not since it was given.")
+        Time | None,
+        Field(
+            description="When a connection test last tried the key, or it was seen to work or not; null: not since "
+            "it was given."
+        ),
     ]
     key_works: Annotated[bool | None, Field(description="Whether the store took it then.")]
     key_place: KeyPlace
@@ -166,9 +174,27 @@ class Connection(BaseModel):
     created_at: Time
     updated_at: Time
 
+    store: Annotated[
+        StoreSeen | None, Field(description="How the store does; null where this node does not look at it.")
+    ] = None
+
+    traffic: Annotated[
+        Traffic | None, Field(description="Of this connection, on this node; null: nothing in the last minutes.")
+    ] = None
+
     @classmethod
-    def of(cls, record: ConnectionRecord, public_url: str) -> Self:
-        return cls(**_members(record, public_url))
+    def of(
+        cls,
+        record: ConnectionRecord,
+        public_url: str,
+        store: StoreState | None = None,
+        traffic: Summary | None = None,
+    ) -> Self:
+        return cls(
+            **_members(record, public_url),
+            store=StoreSeen.of(store) if store else None,
+            traffic=Traffic.of(traffic) if traffic else None,
+        )
 
 
 class ConnectionChanged(Connection):

@@ -15,6 +15,7 @@ from relay.api.connection_shapes import ConnectionCreation, StoreKey
 from relay.api.openapi import refusals
 from relay.api.parts import Parts, Serving
 from relay.api.problems import ProblemError
+from relay.api.sentences import Sentence
 from relay.api.shapes import absent
 from relay.api.shares import ShareExceededError, Shares
 from relay.database import agents, connections
@@ -24,22 +25,10 @@ from relay.database.names import is_id
 from relay.database.secrets import DoesNotOpen, UnknownMasterKey
 from relay.prestashop.connection_test import AgentState, LookUpAgent
 from relay.prestashop.diagnosis import Step
-from relay.prestashop.remedies import Remedy
 from relay.prestashop.report import Note, Offer, Report, StepResult
 from relay.records import Connection, KeyPlace
 
 router: APIRouter = account_router("/v1/connections", "connections")
-
-
-class Sentence(BaseModel):
-    """What to do, in plain words."""
-
-    en: Annotated[str, Field(description="English.")]
-    fr: Annotated[str, Field(description="French.")]
-
-    @classmethod
-    def of(cls, remedy: Remedy) -> Self:
-        return cls(en=remedy.en, fr=remedy.fr)
 
 
 class TestStep(BaseModel):
@@ -74,7 +63,10 @@ class Permissions(BaseModel):
     granted: Annotated[dict[str, list[str]], Field(description="What the key may.", examples=[{"orders": ["GET"]}])]
     missing: Annotated[
         dict[str, list[str]],
-        Field(description="What this relay's own actions need and the key may not.", examples=[{"carts": ["GET"]}]),
+        Field(
+            description="What this relay's own actions and triggers need and the key may not.",
+            examples=[{"carts": ["GET"]}],
+        ),
     ]
 
 

@@ -35,7 +35,7 @@ async def list_connections(
     """By name. The stores' keys are not among what is shown, here or anywhere."""
     accounts = narrowed(asking, account)
     page = await connections.page(parts.database, accounts, cursor=part.cursor, limit=part.limit)
-    return Listing.of(page, lambda record: Connection.of(record, parts.public_url))
+    return Listing.of(page, lambda record: _shown(parts, record))
 
 
 @router.post(
@@ -62,7 +62,7 @@ async def create_connection(
 async def get_connection(parts: Serving, asking: StatusCaller, connection: str, response: Response) -> Connection:
     record = await _find(parts, asking, connection)
     response.headers["ETag"] = etag(record)
-    return Connection.of(record, parts.public_url)
+    return _shown(parts, record)
 
 
 @router.patch(
@@ -130,6 +130,11 @@ async def revoke_access_key(parts: Serving, asking: ManageCaller, connection: st
     await access_keys.revoke(parts.database, asking.sees, connection, key, by=asking.by)
     parts.directory.wake()
     return nothing()
+
+
+def _shown(parts: Parts, record: ConnectionRecord) -> Connection:
+    store, traffic = parts.stores.of_connection(record.id), parts.traffic.connection(record.id)
+    return Connection.of(record, parts.public_url, store, traffic)
 
 
 async def _find(parts: Parts, asking: Asking, connection: str) -> ConnectionRecord:

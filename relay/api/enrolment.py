@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Any
@@ -31,10 +32,13 @@ from relay.api.parts import Parts, Serving
 from relay.api.problems import ProblemError
 from relay.api.shares import ShareExceededError
 from relay.database.enrolments import Enrolled, EnrolmentAttempt, enrol
+from relay.database.errors import DatabaseError, EnrolmentRefused
+from relay.metrics.node import AWAY, ENROLLED
 from relay.tunnels.authority import HOST_PRINCIPAL, Identity
 
 RENEW_AT = 0.5
 """At which part of a certificate's life it is renewed: two tries a day, and hours of grace for an outage."""
+_REFUSALS = frozenset(refusal.value for refusal in EnrolmentRefusal)
 
 router = APIRouter(tags=["agent"])
 
@@ -71,19 +75,20 @@ async def enrol_instance(
 
     The token itself never travels. A refusal's `code` says why; `skew_seconds` and `relay` come with those about them.
     """
-    attempt = EnrolmentAttempt.of(
-        body=await read_body(request, ENROLMENT_BYTES),
-        time=time,
-        nonce=nonce,
-        instance_signature=instance_signature,
-        token_id=token,
-        token_signature=token_signature,
-    )
-    try:
-        with _share_of(parts, source_of(request)):
-            enrolled = await _enrol(parts, request, attempt)
-    except ShareExceededError:
-        raise _overloaded(None) from None
+    with _counted(parts.enrolled):
+        attempt = EnrolmentAttempt.of(
+            body=await read_body(request, ENROLMENT_BYTES),
+            time=time,
+            nonce=nonce,
+            instance_signature=instance_signature,
+            token_id=token,
+            token_signature=token_signature,
+        )
+        try:
+            with _share_of(parts, source_of(request)):
+                enrolled = await _enrol(parts, request, attempt)
+        except ShareExceededError:
+            raise _overloaded(None) from None
     parts.admission.welcome(source_of(request))
     parts.directory.wake()
     return Answer(_revealed(_answer(parts, attempt, enrolled)))
@@ -99,6 +104,23 @@ async def _enrol(parts: Parts, request: Request, attempt: EnrolmentAttempt) -> E
         source=source_of(request),
         admit=functools.partial(_admit, parts),
     )
+
+
+@contextmanager
+def _counted(results: Counter[str]) -> Iterator[None]:
+    """What comes of the block, by the name that metrics have for it."""
+    try:
+        yield
+    except EnrolmentRefused as error:
+        results[error.refusal.value] += 1
+        raise
+    except ProblemError as problem:
+        results[problem.kind.code if problem.kind.code in _REFUSALS else EnrolmentRefusal.REQUEST_INVALID.value] += 1
+        raise
+    except DatabaseError:
+        results[AWAY] += 1
+        raise
+    results[ENROLLED] += 1
 
 
 def _share_of(parts: Parts, source: str) -> AbstractContextManager[None]:

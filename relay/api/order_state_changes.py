@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 from fastapi import APIRouter, Depends, Response
@@ -18,9 +18,11 @@ from relay.api.idempotency import REPLAYED, Creating, replay
 from relay.api.openapi import refusals
 from relay.api.parts import Serving
 from relay.api.problems import OF_ACTIONS, ProblemError
+from relay.database.audit import Event, note_alone
 from relay.database.engine import Database
 from relay.database.errors import DatabaseUnavailable
 from relay.database.once import Once, Repeated
+from relay.database.records import Actor
 from relay.gateway.errors import GatewayError
 from relay.gateway.pool import QUEUE_SECONDS
 from relay.prestashop.order_state_change import (
@@ -37,6 +39,7 @@ from relay.prestashop.order_states import State, StateError, meant, states_of
 from relay.prestashop.shop import SPARE_SECONDS, Shop
 from relay.prestashop.store_errors import StoreError
 from relay.prestashop.values import Facts
+from relay.records import Connection
 
 log = structlog.get_logger()
 
@@ -78,7 +81,9 @@ async def update_order_state(
     """
     with told():
         shop = await shop_of(parts, asking, connection)
-        change = _Change(shop, await parts.shops.facts(shop), wish, database, parts.database.now)
+        once = database if isinstance(database, Once) else None
+        books = _Books(parts.database, once, asking.by, shop.connection)
+        change = _Change(shop, await parts.shops.facts(shop), wish, books)
         try:
             return await change.made()
         except NoSuchOrderError:
@@ -86,20 +91,19 @@ async def update_order_state(
         except StateError as error:
             raise _no_state(error, change.facts) from None
         except UnsettledError as error:
-            raise _not_known(error, keyed=isinstance(database, Once)) from None
+            raise _not_known(error, keyed=once is not None) from None
 
 
 class _Change:
     """One wish on its way, with or without a key that is spent on it."""
 
-    def __init__(
-        self, shop: Shop, facts: Facts, wish: OrderStateWish, database: Database, now: Callable[[], int]
-    ) -> None:
+    def __init__(self, shop: Shop, facts: Facts, wish: OrderStateWish, books: _Books) -> None:
         self.facts = facts
         self._shop = shop
         self._wish = wish
-        self._once = database if isinstance(database, Once) else None
-        self._now = now
+        self._books = books
+        self._once = books.once
+        self._now = books.database.now
 
     async def made(self) -> Response:
         note = await self._begun()
@@ -150,26 +154,18 @@ class _Change:
         try:
             done = nothing_to_do(what) or await carry_out(self._shop, what)
         except (StoreError, GatewayError, NoSuchOrderError):
-            await self._forget()
+            await self._books.forget()
+            raise
+        except UnsettledError:
+            await self._books.sent(what)
             raise
         return await self._answer(done, wanted)
 
     async def _answer(self, done: Done, wanted: State, *, replayed: bool = False) -> Response:
         body = _shown(done, wanted, self.facts).model_dump(mode="json")
         kept = json.dumps({"status": 200, "headers": {}, "body": body}).encode()
-        if self._once:
-            try:
-                await self._once.keep(kept)
-            except DatabaseUnavailable as error:
-                log.warning("an answer was not kept for repeats", reason=str(error))
+        await self._books.done(done, wanted, kept)
         return replay(kept) if replayed else Answer(body)
-
-    async def _forget(self) -> None:
-        if self._once:
-            try:
-                await self._once.forget()
-            except DatabaseUnavailable as error:
-                log.warning("a key stays spent although nothing was done", reason=str(error))
 
     @property
     def _longest(self) -> float:
@@ -178,6 +174,46 @@ class _Change:
 
     def _note(self, what: Plan) -> bytes:
         return json.dumps({"begun": dataclasses.asdict(what), "at": self._now()}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """Where it is noted what was done: on record, and with a key for repeats. What was done stands if that fails."""
+
+    database: Database
+    once: Once | None
+    by: Actor
+    connection: Connection
+
+    async def done(self, done: Done, wanted: State, kept: bytes) -> None:
+        """Both in one transaction, so that a change is on record once, however often it is asked for."""
+        event = self._event(done.order, done.before, wanted.id, "changed") if done.changed else None
+        try:
+            if self.once:
+                await self.once.keep(kept, event)
+            elif event:
+                await note_alone(self.database, event)
+        except DatabaseUnavailable as error:
+            log.warning("an order's change is neither kept for repeats nor on record", reason=str(error))
+
+    async def sent(self, what: Plan) -> None:
+        """Whether the store has done it is not known."""
+        event = self._event(what.order, what.before, what.wanted, "unknown")
+        try:
+            await note_alone(self.database, event)
+        except DatabaseUnavailable as error:
+            log.warning("a change of an order is not on record", reason=str(error))
+
+    async def forget(self) -> None:
+        try:
+            if self.once:
+                await self.once.forget()
+        except DatabaseUnavailable as error:
+            log.warning("a key stays spent although nothing was done", reason=str(error))
+
+    def _event(self, order: int, before: int, state: int, outcome: str) -> Event:
+        details = {"order": order, "previous_state": before, "state": state, "outcome": outcome}
+        return Event(self.by, "order.change_state", self.connection.id, self.connection.account, details)
 
 
 def _plan_of(kept: bytes) -> tuple[Plan, int] | None:

@@ -11,11 +11,18 @@ from typing import Annotated, Any
 from fastapi import Header
 
 from relay.api.problems import ProblemError
-from relay.database.records import AccountRecord, AgentRecord, ApiTokenRecord, ConnectionRecord, TriggerRecord
+from relay.database.records import (
+    AccountRecord,
+    AgentRecord,
+    AlertRecord,
+    ApiTokenRecord,
+    ConnectionRecord,
+    TriggerRecord,
+)
 
 _BY_ITSELF = frozenset({"last_used_at", "key_checked_at", "key_works", "progress"})
 
-Editable = AccountRecord | AgentRecord | ApiTokenRecord | ConnectionRecord | TriggerRecord
+Editable = AccountRecord | AgentRecord | AlertRecord | ApiTokenRecord | ConnectionRecord | TriggerRecord
 
 IfMatch = Annotated[
     str | None,

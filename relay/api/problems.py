@@ -43,6 +43,7 @@ KINDS = _table(
     Kind("malformed", 400, "The request cannot be read"),
     Kind("unauthenticated", 401, "A valid API token is needed"),
     Kind("forbidden", 403, "The API token's scope does not reach this far"),
+    Kind("foreign_page", 403, "The request does not come from the relay's own pages"),
     Kind("not_found", 404, "There is nothing under this name"),
     Kind("method_not_allowed", 405, "This address does not take that method"),
     Kind("name_taken", 409, "The name is taken"),
@@ -51,6 +52,7 @@ KINDS = _table(
         "answer_not_kept", 409, "It is done, and the answer is not here to be repeated", Origin.RELAY, 1, retryable=True
     ),
     Kind("test_running", 409, "A test of this connection is under way", Origin.CALLER, 5, retryable=True),
+    Kind("snapshot_not_ready", 409, "The first run is not over", Origin.RELAY, 10, retryable=True),
     Kind("store_key_lost", 409, "The store's key must be entered again", Origin.RELAY),
     Kind("edited_meanwhile", 412, "The record has changed since it was read"),
     Kind("body_too_large", 413, "The body is too large"),
@@ -59,6 +61,7 @@ KINDS = _table(
     Kind("account_busy", 429, "The account has too many requests under way", Origin.CALLER, 1, retryable=True),
     Kind("relay_fault", 500, "Something went wrong in the relay", Origin.RELAY),
     Kind("not_ready", 503, "The relay is not ready to serve", Origin.RELAY, 5, retryable=True),
+    Kind("store_not_image", 502, "The store sent no picture", Origin.STORE),
     Kind("database_unavailable", 503, "The relay's database does not answer", Origin.RELAY, 5, retryable=True),
     _refused(EnrolmentRefusal.REQUEST_INVALID, 400, "The enrolment cannot be read"),
     _refused(EnrolmentRefusal.CLOCK_SKEW, 400, "The clocks of agent and relay differ too much"),

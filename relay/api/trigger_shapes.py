@@ -13,17 +13,18 @@ from relay.database.records import NewTrigger, TriggerEventRecord, TriggerRecord
 from relay.database.triggers import (
     CEILING,
     CEILING_MOST,
-    INTERVAL,
-    INTERVAL_LEAST,
     INTERVAL_MOST,
     URL_CHARACTERS,
     TriggerForm,
     TriggerPatch,
 )
-from relay.trigger_records import TriggerKind
+from relay.trigger_records import PACES, TriggerKind
+
+_LEAST = min(pace.least for pace in PACES.values())
+_PACES = "; ".join(f"`{kind}`: {pace.interval} unless given, at least {pace.least}" for kind, pace in PACES.items())
 
 Interval = Annotated[
-    int, Field(ge=INTERVAL_LEAST, le=INTERVAL_MOST, description="Seconds between two looks at the store.")
+    int, Field(ge=_LEAST, le=INTERVAL_MOST, description=f"Seconds between two looks at the store. {_PACES}.")
 ]
 Ceiling = Annotated[
     int,
@@ -51,7 +52,7 @@ class TriggerCreation(Form):
     """With `url`, events are sent there as signed webhooks; with `pull`, or neither, they wait to be pulled."""
 
     kind: TriggerKind
-    interval: Interval = INTERVAL
+    interval: Interval | None = None
     ceiling: Ceiling = CEILING
     time_zone: TimeZone = None
     url: Url | None = None
@@ -131,7 +132,18 @@ class TriggerCreated(Trigger):
 class EventData(BaseModel):
     trigger: str
     connection: str
-    items: Annotated[list[dict[str, Any]], Field(description="Each in its last state, as `list-orders` shows them.")]
+    number: Annotated[
+        int | None,
+        Field(description="Of the trigger's events, 1, 2, 3, …: where one is missing, it was given up or forgotten."),
+    ] = None
+    items: Annotated[
+        list[dict[str, Any]],
+        Field(
+            description="Each in its last state. Of `order-updated`: as `list-orders` shows them. Of "
+            "`product-catalogue`, by their `kind`: `product` and `category`, new or changed, as the snapshot shows "
+            "them; `removed`, with `of` and `id`; once, `ready`, with the address of the `snapshot`."
+        ),
+    ]
 
 
 class Event(BaseModel):

@@ -47,13 +47,17 @@ async def create_trigger(
     form: TriggerCreation,
     response: Response,
 ) -> TriggerCreated:
-    """What changes from now on is told, the past is not. `order-updated`: every order's last state, at least once.
+    """What changes from now on is told, the past is not.
+
+    `order-updated`: every order's last state, at least once. `product-catalogue`: every product and category that is
+    new, changed (stock, combinations, categories and pictures included) or gone; its first event says that the
+    `/snapshot` is ready, with which a copy begins.
 
     `secret` is shown in this answer and never again.
     """
     if form.url is not None and form.pull:
         raise invalid([("pull", "either events are sent to url, or they are pulled")])
-    await _check(parts, form.url)
+    await check_endpoint(parts, form.url)
     new = await triggers.create(database, asking.sees, connection, form.form, by=asking.by)
     response.headers["ETag"] = etag(new.trigger)
     response.headers["Location"] = f"/v1/triggers/{new.trigger.id}"
@@ -79,7 +83,7 @@ async def update_trigger(
 ) -> Trigger:
     """`enabled: false` stops looking and sending; nothing is lost meanwhile but what the store itself forgets."""
     if "url" in form.model_fields_set:
-        await _check(parts, form.url)
+        await check_endpoint(parts, form.url)
     expect = matching(if_match)
     record = await triggers.change(parts.database, asking.sees, trigger, form.patch, by=asking.by, expect=expect)
     response.headers["ETag"] = etag(record)
@@ -137,7 +141,7 @@ async def replay_dead_letter(parts: Serving, asking: ManageCaller, trigger: str,
     return Event.of(await deliveries.replay(parts.database, asking.sees, trigger, event, by=asking.by))
 
 
-async def _check(parts: Parts, url: str | None) -> None:
+async def check_endpoint(parts: Parts, url: str | None) -> None:
     """Raises ProblemError `invalid`."""
     if url is None:
         return

@@ -15,7 +15,7 @@ from relay.database.errors import Conflict, NameTaken, NotFound
 from relay.database.names import checked_name, is_id
 from relay.database.paging import LIMIT, read_page
 from relay.database.records import AccountRecord, Actor, Page, any_state
-from relay.database.tables import AccountRow, AgentRow, ApiTokenRow, ConnectionRow
+from relay.database.tables import AccountRow, AgentRow, AlertConditionRow, AlertRow, ApiTokenRow, ConnectionRow
 
 DEFAULT = "default"
 """The account that `init` makes and that commands use unless told otherwise."""
@@ -69,7 +69,7 @@ async def rename(
 async def delete(
     database: Database, account: str, *, by: Actor, expect: Callable[[AccountRecord], None] = any_state
 ) -> None:
-    """Delete an account that has no agents and connections, with its API tokens.
+    """Delete an account that has no agents and connections, with its API tokens and subscriptions to alerts.
 
     Raises NotFound, Conflict `account_default` or `account_in_use`.
     """
@@ -83,7 +83,8 @@ async def delete(
         at = database.now()
         for token in await session.scalars(select(ApiTokenRow.id).where(ApiTokenRow.account == row.id)):
             await changes.append(session, "api_token", token, at=at, revoked=True)
-        await session.execute(delete_rows(ApiTokenRow).where(ApiTokenRow.account == row.id))
+        for ended in (ApiTokenRow, AlertRow, AlertConditionRow):
+            await session.execute(delete_rows(ended).where(ended.account == row.id))
         await session.execute(delete_rows(AccountRow).where(AccountRow.id == row.id))
         await _noted(session, by, "account.delete", _record(row), at, revoked=True)
 

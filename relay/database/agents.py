@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from agent.wire.token import new_id
 from relay.database import agent_tokens, audit, changes
+from relay.database.agent_search import EVERYTHING, Search, narrow
 from relay.database.engine import Database
 from relay.database.errors import Conflict, Invalid
 from relay.database.names import check_free, checked_expiry, checked_name, find_named, find_row, within
@@ -47,11 +48,16 @@ async def find(database: Database, accounts: Accounts, id_or_name: str) -> Agent
 
 
 async def page(
-    database: Database, accounts: Accounts, *, cursor: str | None = None, limit: int = LIMIT
+    database: Database,
+    accounts: Accounts,
+    *,
+    cursor: str | None = None,
+    limit: int = LIMIT,
+    search: Search = EVERYTHING,
 ) -> Page[AgentRecord]:
-    """By name."""
-    statement = within(select(AgentRow), AgentRow, accounts)
+    """By name. Raises Invalid `cursor`, `limit`."""
     async with database.reading() as session:
+        statement = narrow(session, within(select(AgentRow), AgentRow, accounts), search)
         keys = [AgentRow.name, AgentRow.id]
         return await read_page(session, statement, keys, _record, cursor=cursor, limit=limit)
 

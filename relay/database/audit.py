@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, insert, select
@@ -30,6 +31,26 @@ async def note(
     seq = await session.scalar(event.returning(AuditEventRow.seq))
     if seq is not None and seq % PRUNE_EVERY == 0:
         await _prune(session, account, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change outside of the database, which has no transaction to be noted in; its parts as in `note`."""
+
+    by: Actor
+    action: str
+    subject: str
+    account: str
+    details: dict[str, Any]
+
+    async def note(self, session: AsyncSession, at: int) -> None:
+        await note(session, self.by, self.action, self.subject, at=at, account=self.account, **self.details)
+
+
+async def note_alone(database: Database, event: Event) -> None:
+    """In a transaction of its own. Raises DatabaseUnavailable."""
+    async with database.writing() as session:
+        await event.note(session, database.now())
 
 
 async def page(

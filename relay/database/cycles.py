@@ -9,16 +9,18 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from relay.database import events
+from relay.database import catalogue, events
 from relay.database.desk import reading, writing
 from relay.database.engine import Database
 from relay.database.tables import TriggerMarkRow, TriggerRow
-from relay.trigger_records import Cycle, Fault, Lease, LeaseLostError, Mark, TriggerKind, Work
+from relay.trigger_records import Cycle, Entry, Fault, Lease, LeaseLostError, Mark, Section, TriggerKind, Work
 
 LEASE_SECONDS = 30
 """After so long without a renewal another node takes over: the one that had it has died or stands still."""
 _BEHIND = Fault("endpoint_behind", "caller", "the endpoint does not take events as fast as they come: none is made now")
 _BEHIND_SECONDS = 60
+_BEHIND_SECONDS_MOST = 900
+"""However long the interval is: what was held back may stand in the middle of its work."""
 
 
 class Cycles:
@@ -49,6 +51,11 @@ class Cycles:
             rows = await session.scalars(select(TriggerMarkRow).where(*wanted))
             return {row.subject: Mark(row.subject, row.stamp, row.digest) for row in rows}
 
+    async def entries(self, lease: Lease, section: Section, above: int, most: int) -> list[Entry]:
+        """What is known of a section, in the order of ids, from behind `above` on: at most so many."""
+        async with reading(self._database) as session:
+            return await catalogue.entries(session, lease.subject, section, above, most)
+
     async def finish(self, lease: Lease, cycle: Cycle, *, next_run_at: int) -> None:
         """State, marks and event, in one transaction. Raises LeaseLostError, with nothing written."""
         async with writing(self._database) as session:
@@ -60,6 +67,8 @@ class Cycles:
             row.next_run_at = min(row.next_run_at, next_run_at) if asked_meanwhile else next_run_at
             row.last_run_at, row.leased_until = at, 0
             await _remember(session, row.id, cycle)
+            if cycle.noted is not None:
+                await catalogue.note(session, row.id, cycle.noted)
             if cycle.items:
                 await events.add(session, row, cycle.items, at)
             await events.forget(session, row.id, at)
@@ -73,7 +82,7 @@ class Cycles:
     async def _held_back(self, session: AsyncSession, row: TriggerRow) -> bool:
         if row.url is None or not await events.is_behind(session, row.id):
             return False
-        row.next_run_at = self._database.now() + max(row.interval, _BEHIND_SECONDS)
+        row.next_run_at = self._database.now() + min(max(row.interval, _BEHIND_SECONDS), _BEHIND_SECONDS_MOST)
         row.fault = asdict(_BEHIND)
         return True
 
@@ -85,7 +94,7 @@ def _taken(row: TriggerRow, at: int) -> Work:
     return Work(
         lease=Lease(row.id, row.fence, at),
         account=row.account,
-        connection=row.connection,
+        connection=row.connection or "",
         kind=TriggerKind(row.kind),
         interval=row.interval,
         ceiling=row.ceiling,

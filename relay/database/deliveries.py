@@ -13,7 +13,7 @@ from relay.database import audit, events, triggers
 from relay.database.desk import reading, writing
 from relay.database.engine import Database
 from relay.database.errors import Conflict, NotFound
-from relay.database.names import find_row
+from relay.database.names import find_row, is_id
 from relay.database.paging import LIMIT, read_page
 from relay.database.records import Accounts, Actor, Page, TriggerEventRecord
 from relay.database.secrets import DoesNotOpen, UnknownMasterKey
@@ -115,25 +115,36 @@ class Deliveries:
 
 
 async def dead_letters(
-    database: Database, accounts: Accounts, trigger: str, *, cursor: str | None = None, limit: int = LIMIT
+    database: Database,
+    accounts: Accounts,
+    trigger: str,
+    *,
+    of: type[TriggerRow] = TriggerRow,
+    cursor: str | None = None,
+    limit: int = LIMIT,
 ) -> Page[TriggerEventRecord]:
-    """The events that were given up, oldest first. Raises NotFound, Invalid `cursor`."""
+    """The events that were given up, oldest first; `of` triggers or alert subscriptions.
+
+    Raises NotFound, Invalid `cursor`.
+    """
     async with database.reading() as session:
-        owner = await find_row(session, TriggerRow, accounts, trigger)
+        owner = await find_row(session, of, accounts, trigger)
         dead = TriggerEventRow.trigger == owner.id, TriggerEventRow.delivery == Delivery.DEAD
         keys = [TriggerEventRow.seq]
         statement = select(TriggerEventRow).where(*dead)
         return await read_page(session, statement, keys, events.record, cursor=cursor, limit=limit)
 
 
-async def replay(database: Database, accounts: Accounts, trigger: str, event: str, *, by: Actor) -> TriggerEventRecord:
+async def replay(
+    database: Database, accounts: Accounts, trigger: str, event: str, *, of: type[TriggerRow] = TriggerRow, by: Actor
+) -> TriggerEventRecord:
     """Have an event that was given up sent again, under its old id and before all that waits behind it.
 
-    Raises NotFound, Conflict `not_dead`.
+    `of`: whose, triggers' or alert subscriptions'. Raises NotFound, Conflict `not_dead`.
     """
     async with database.writing() as session:
         row = await find_row(session, TriggerEventRow, accounts, event)
-        if row.trigger != trigger:
+        if row.trigger != trigger or not is_id(trigger, of.prefix):
             raise NotFound(TriggerEventRow.noun, event)
         if row.delivery != Delivery.DEAD:
             raise Conflict("not_dead", "this event was not given up: it was delivered, or waits for delivery")

@@ -75,7 +75,12 @@ class Directory:
     @property
     def healthy(self) -> bool:
         """Whether the database has answered lately."""
-        return self._clock() - self._confirmed_at < HEALTHY_SECONDS
+        return self.silence < HEALTHY_SECONDS
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the database last answered."""
+        return self._clock() - self._confirmed_at
 
     def peek_connection(self, connection: str) -> Connection | Missing | None:
         """What is remembered of it; MISSING: ask `connection`."""

@@ -30,13 +30,25 @@ BEHIND_BYTES = 16 * 1024 * 1024
 
 async def add(session: AsyncSession, trigger: TriggerRow, items: Sequence[Mapping[str, Any]], at: int) -> str:
     """Write an event into the transaction that makes it true; its id, which it keeps however often it is sent."""
+    data = {
+        "trigger": trigger.id,
+        "connection": trigger.connection,
+        "number": trigger.told + 1,
+        "items": list(items),
+    }
+    return await write(session, trigger, trigger.kind, data, at)
+
+
+async def write(session: AsyncSession, trigger: TriggerRow, type_: str, data: Mapping[str, Any], at: int) -> str:
+    """Write an event of that type, which happened at `at` (unix seconds); its id."""
     event = new_id(TriggerEventRow.prefix)
+    trigger.told += 1
     body = json.dumps(
         {
             "id": event,
-            "type": trigger.kind,
+            "type": type_,
             "timestamp": datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z"),
-            "data": {"trigger": trigger.id, "connection": trigger.connection, "items": list(items)},
+            "data": data,
         },
         ensure_ascii=False,
         separators=(",", ":"),
@@ -61,19 +73,31 @@ async def add(session: AsyncSession, trigger: TriggerRow, items: Sequence[Mappin
 
 
 async def page(
-    database: Database, accounts: Accounts, trigger: str, *, cursor: str | None = None, limit: int = LIMIT
+    database: Database,
+    accounts: Accounts,
+    trigger: str,
+    *,
+    of: type[TriggerRow] = TriggerRow,
+    cursor: str | None = None,
+    limit: int = LIMIT,
 ) -> Page[TriggerEventRecord]:
     """Oldest first. `next` is where to go on even at the end, for what comes later; None before the first event.
 
-    Raises NotFound, Invalid `cursor`.
+    `of`: whose, triggers' or alert subscriptions'. Raises NotFound, Invalid `cursor`.
     """
     async with database.reading() as session:
-        owner = await find_row(session, TriggerRow, accounts, trigger)
+        owner = await find_row(session, of, accounts, trigger)
         mine = TriggerEventRow.account == owner.account, TriggerEventRow.trigger == owner.id
         statement = select(TriggerEventRow).where(*mine)
         part = await read_page(session, statement, [TriggerEventRow.seq], _placed, cursor=cursor, limit=limit)
     last = encode([part.items[-1][0]]) if part.items else cursor
     return Page(tuple(record for _, record in part.items), last)
+
+
+async def newest(session: AsyncSession, trigger: str) -> str | None:
+    """The cursor behind all events that there are; None where there is none."""
+    last = await session.scalar(select(func.max(TriggerEventRow.seq)).where(TriggerEventRow.trigger == trigger))
+    return None if last is None else encode([last])
 
 
 async def is_behind(session: AsyncSession, trigger: str) -> bool:

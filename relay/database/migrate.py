@@ -13,7 +13,7 @@ from relay.database.engine import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0006"
+HEAD = "0008"
 """The newest step under migrations/versions. A database with a higher number was made by a newer relay and is taken as
 it is: steps first only add, and take away a version later, so that nodes of two versions run side by side."""
 MIGRATION_SECONDS = 120.0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, delete, insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from relay.database.audit import Event
 from relay.database.engine import TRANSACTION_SECONDS, Database
 from relay.database.errors import Conflict, Invalid
 from relay.database.secrets import DoesNotOpen, Place, UnknownMasterKey
@@ -60,11 +61,13 @@ class Once(Database):
             await self._spend(session)
             yield session
 
-    async def keep(self, answer: bytes) -> None:
-        """Keep the answer for repeats, sealed. Raises DatabaseUnavailable."""
+    async def keep(self, answer: bytes, event: Event | None = None) -> None:
+        """Keep the answer for repeats, sealed, and note the event with it. Raises DatabaseUnavailable."""
         sealed = self.keys.seal(answer, self._place)
         async with super().writing() as session:
             await session.execute(update(IdempotencyKeyRow).where(self._mine).values(answer_sealed=sealed))
+            if event:
+                await event.note(session, self.now())
 
     async def look(self) -> None:
         """Has this request been begun before? Raises Repeated with what was kept, Conflict, Invalid as `writing`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from relay.database.agent_search import is_one_of
 from relay.database.engine import Database
 from relay.database.instances import record
 from relay.database.records import EVERY_ACCOUNT, Accounts, InstanceRecord
-from relay.database.tables import AgentRow, ConnectionRow, InstanceRow, OwnedRow
+from relay.database.tables import AgentRow, AgentTokenRow, ApiTokenRow, ConnectionRow, InstanceRow, OwnedRow
 
 IDS_AT_ONCE = 500
 """Ids in one statement: below every database's limit on parameters."""
@@ -41,21 +42,41 @@ async def instances_of(database: Database, accounts: Accounts, agents: Sequence[
     return tuple(record(row) for row in found)
 
 
+async def accounts_of(database: Database, ids: Collection[str]) -> dict[str, str]:
+    """Whose agents, their instances and tokens, connections and API tokens are, by id; unknown ones are left out."""
+    found: dict[str, str] = {}
+    async with database.reading() as session:
+        for row in (AgentRow, ConnectionRow, InstanceRow, AgentTokenRow, ApiTokenRow):
+            for part in _parts(id_ for id_ in ids if id_.startswith(f"{row.prefix}_")):
+                rows = await session.execute(select(row.id, row.account).where(row.id.in_(part)))
+                found.update((each, account) for each, account in rows)
+    return found
+
+
+async def versions(database: Database, accounts: Accounts) -> dict[str, int]:
+    """How many instances that are not revoked run which version, as they said when they enrolled last."""
+    mine = _seen(InstanceRow, accounts), InstanceRow.revoked_at.is_(None)
+    statement = select(InstanceRow.version, func.count(InstanceRow.id)).where(*mine).group_by(InstanceRow.version)
+    async with database.reading() as session:
+        return {version: number for version, number in await session.execute(statement)}  # noqa: C416 - rows are no pairs to mypy
+
+
 async def count(database: Database, accounts: Accounts, *, tunnelled: Iterable[str]) -> Counts:
     """Count what is seen; `tunnelled` are the ids of the agents, of whatever account, that have a tunnel now."""
     enrolled = exists().where(InstanceRow.account == AgentRow.account, InstanceRow.agent == AgentRow.id)
     valid = AgentRow.revoked_at.is_(None)
-    mine = _seen(AgentRow, accounts)
-    online: dict[str, bool] = {}
     async with database.reading() as session:
-        for ids in _parts(tunnelled):
-            rows = await session.execute(select(AgentRow.id, enrolled).where(mine, valid, AgentRow.id.in_(ids)))
-            online.update({agent: bool(known) for agent, known in rows})
+        mine = _seen(AgentRow, accounts)
+        here = select(AgentRow.id, enrolled).where(mine, valid, is_one_of(session, AgentRow.id, frozenset(tunnelled)))
+        online = {agent: bool(known) for agent, known in await session.execute(here)}
+        kinds = select(valid, enrolled, func.count()).where(mine).group_by(valid, enrolled)
+        numbers = {(bool(kept), bool(known)): int(many) for kept, known, many in await session.execute(kinds)}
+        known = sum(online.values())
         return Counts(
             online=frozenset(online),
-            offline=await _number(session, AgentRow, mine, valid, enrolled) - sum(online.values()),
-            never=await _number(session, AgentRow, mine, valid, ~enrolled) - (len(online) - sum(online.values())),
-            revoked=await _number(session, AgentRow, mine, ~valid),
+            offline=numbers.get((True, True), 0) - known,
+            never=numbers.get((True, False), 0) - (len(online) - known),
+            revoked=numbers.get((False, True), 0) + numbers.get((False, False), 0),
             connections=await _number(session, ConnectionRow, _seen(ConnectionRow, accounts)),
         )
 

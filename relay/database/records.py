@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import SecretStr
 
+from relay.alert_records import AlertKind
 from relay.records import KeyPlace, Mode, Scope, Trust
 from relay.trigger_records import Delivery, Fault, TriggerKind
 
@@ -243,6 +244,40 @@ class NewTrigger:
     """`secret` signs what is sent, and is shown once; None where nothing is sent."""
 
     trigger: TriggerRecord
+    secret: SecretStr | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertProgress:
+    """How the delivery of alerts does. `waiting` ones are on their way to the endpoint, `dead` ones were given up."""
+
+    disabled_because: str | None
+    waiting: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRecord:
+    """A subscription to the alerts of an account."""
+
+    id: str
+    account: str
+    kinds: tuple[AlertKind, ...] | None
+    """None: all there are."""
+    url: str | None
+    """Where alerts are sent; None: they are pulled."""
+    enabled: bool
+    former_secret_until: int | None
+    created_at: int
+    updated_at: int
+    progress: AlertProgress
+
+
+@dataclass(frozen=True, slots=True)
+class NewAlert:
+    """`secret` signs what is sent, and is shown once; None where nothing is sent."""
+
+    alert: AlertRecord
     secret: SecretStr | None = field(repr=False)
 
 

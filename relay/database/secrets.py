@@ -149,6 +149,14 @@ class KeyFile:
             self._keyring, self._version = self.read(), version
         return self._keyring
 
+    @property
+    def readable(self) -> bool:
+        """Whether the file is there as it should be; what was read before serves on without it."""
+        try:
+            return bool(self.keyring)
+        except DatabaseUnusable:
+            return False
+
     def seal(self, secret: bytes, place: Place) -> str:
         return self.keyring.seal(secret, place)
 

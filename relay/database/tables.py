@@ -205,14 +205,17 @@ class TriggerRow(OwnedRow):
     __tablename__ = "triggers"
     noun, prefix = "trigger", "trg"
     __table_args__ = (
+        _of_account(),
         ForeignKeyConstraint(["account", "connection"], ["connections.account", "connections.id"], ondelete="CASCADE"),
         UniqueConstraint("account", "id"),
         Index(None, "account", "connection"),
         Index(None, "enabled", "next_run_at"),
     )
 
-    connection: Mapped[str]
+    connection: Mapped[str | None]
+    """None: it is a subscription to alerts."""
     kind: Mapped[str]
+    alert_kinds: Mapped[list[str] | None]
     interval: Mapped[int]
     ceiling: Mapped[int]
     time_zone: Mapped[str | None]
@@ -230,8 +233,29 @@ class TriggerRow(OwnedRow):
     last_run_at: Mapped[int | None]
     failures: Mapped[int]
     fault: Mapped[dict[str, Any] | None]
+    told: Mapped[int] = mapped_column(default=0)
+    """Events so far: each has its number, so that a receiver sees where one is missing."""
     created_at: Mapped[int]
     updated_at: Mapped[int]
+
+
+class AlertRow(TriggerRow):
+    """A subscription to alerts: a trigger that watches no store, whose events are those of the relay's own feed."""
+
+    noun, prefix = "alert subscription", "alr"
+
+
+class AlertConditionRow(Row):
+    """What was told and is not over; with `forget_at` it is over by then."""
+
+    __tablename__ = "alert_conditions"
+    __table_args__ = (_of_account(),)
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[int]
+    forget_at: Mapped[int | None] = mapped_column(index=True)
 
 
 class TriggerMarkRow(Row):
@@ -247,6 +271,20 @@ class TriggerMarkRow(Row):
     subject: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     stamp: Mapped[str]
     digest: Mapped[str]
+
+
+class CatalogueEntryRow(Row):
+    """What a trigger knows of one thing in a shop's catalogue: digests, not the thing itself."""
+
+    __tablename__ = "catalogue_entries"
+    __table_args__ = (ForeignKeyConstraint(["trigger"], ["triggers.id"], ondelete="CASCADE"),)
+
+    trigger: Mapped[str] = mapped_column(primary_key=True)
+    section: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    overview: Mapped[str]
+    content: Mapped[str]
+    settled: Mapped[bool]
 
 
 class TriggerEventRow(OwnedRow):

@@ -25,12 +25,10 @@ from relay.database.paging import LIMIT, read_page
 from relay.database.records import Accounts, Actor, NewTrigger, Page, TriggerProgress, TriggerRecord, any_state
 from relay.database.secrets import Place
 from relay.database.tables import ConnectionRow, TriggerEventRow, TriggerRow
-from relay.trigger_records import Delivery, Fault, TriggerKind
+from relay.trigger_records import PACES, Delivery, Fault, TriggerKind
 
-INTERVAL = 60
-INTERVAL_LEAST = 10
-"""Seconds. A look at a quiet store costs it one small request."""
 INTERVAL_MOST = 7 * 86400
+"""Seconds. `PACES` has what is usual, and the least."""
 CEILING = 200
 CEILING_MOST = 500
 """Items of one event: some 200 KB."""
@@ -45,10 +43,13 @@ FORMER_SECONDS = 86400
 
 @dataclass(frozen=True, slots=True)
 class TriggerForm:
-    """Without `url` the events are pulled. `time_zone` is an IANA name, for shops that do not tell."""
+    """Without `url` the events are pulled. `time_zone` is an IANA name, for shops that do not tell.
+
+    Without `interval` it is looked at as often as is usual for the kind.
+    """
 
     kind: TriggerKind
-    interval: int = INTERVAL
+    interval: int | None = None
     ceiling: int = CEILING
     time_zone: str | None = None
     url: str | None = None
@@ -68,7 +69,8 @@ async def create(
     database: Database, accounts: Accounts, connection: str, form: TriggerForm, *, by: Actor
 ) -> NewTrigger:
     """Watch a connection's store from now on. Raises NotFound, Invalid, Conflict `too_many_triggers`."""
-    _check(form.interval, form.ceiling, form.time_zone, form.url)
+    interval = PACES[form.kind].interval if form.interval is None else form.interval
+    _check(form.kind, interval, form.ceiling, form.time_zone, form.url)
     async with database.writing() as session:
         found = await find_row(session, ConnectionRow, accounts, connection)
         theirs = TriggerRow.connection == found.id
@@ -80,7 +82,7 @@ async def create(
             account=found.account,
             connection=found.id,
             kind=form.kind.value,
-            interval=form.interval,
+            interval=interval,
             ceiling=form.ceiling,
             time_zone=form.time_zone,
             url=form.url,
@@ -93,7 +95,7 @@ async def create(
             created_at=at,
             updated_at=at,
         )
-        secret = _give_secret(database, row) if form.url is not None else None
+        secret = give_secret(database, row) if form.url is not None else None
         session.add(row)
         await session.flush()
         record = _record(row, Counter())
@@ -105,7 +107,7 @@ async def find(database: Database, accounts: Accounts, trigger: str) -> TriggerR
     """Raises NotFound."""
     async with database.reading() as session:
         row = await find_row(session, TriggerRow, accounts, trigger)
-        return _record(row, (await _counted(session, [row]))[row.id])
+        return _record(row, (await counted(session, [row]))[row.id])
 
 
 async def page(
@@ -117,7 +119,7 @@ async def page(
         mine = TriggerRow.account == owner.account, TriggerRow.connection == owner.id
         keys = [TriggerRow.created_at, TriggerRow.id]
         part = await read_page(session, select(TriggerRow).where(*mine), keys, _as_it_is, cursor=cursor, limit=limit)
-        counts = await _counted(session, part.items)
+        counts = await counted(session, part.items)
         return Page(tuple(_record(row, counts[row.id]) for row in part.items), part.next)
 
 
@@ -145,14 +147,14 @@ async def change(
         at = database.now()
         for name, value in given.items():
             setattr(row, name, value)
-        _check(row.interval, row.ceiling, row.time_zone, row.url)
+        _check(TriggerKind(row.kind), row.interval, row.ceiling, row.time_zone, row.url)
         if given.get("enabled"):
             row.disabled_because = None
             row.next_run_at = at
         row.next_run_at = min(row.next_run_at, at + row.interval)
         row.updated_at = at
         await _noted(session, by, "trigger.update", row, at, changed=", ".join(sorted(given)))
-        return _record(row, (await _counted(session, [row]))[row.id])
+        return _record(row, (await counted(session, [row]))[row.id])
 
 
 async def delete(
@@ -177,17 +179,10 @@ async def rotate_secret(database: Database, accounts: Accounts, trigger: str, *,
     Raises NotFound, Conflict `nothing_signed`.
     """
     async with database.writing() as session:
-        row = await find_row(session, TriggerRow, accounts, trigger)
-        if row.url is None:
-            raise Conflict("nothing_signed", "the events of this trigger are pulled: nothing is signed")
-        at = database.now()
-        if row.secret_sealed is not None:
-            row.former_secret_sealed = _moved(database, row)
-            row.former_secret_until = at + FORMER_SECONDS
-        secret = _give_secret(database, row)
-        row.updated_at = at
+        row, at = await find_row(session, TriggerRow, accounts, trigger), database.now()
+        secret = renew_secret(database, row, at)
         await _noted(session, by, "trigger.rotate_secret", row, at)
-        return NewTrigger(_record(row, (await _counted(session, [row]))[row.id]), secret)
+        return NewTrigger(_record(row, (await counted(session, [row]))[row.id]), secret)
 
 
 async def run_soon(database: Database, accounts: Accounts, trigger: str, *, by: Actor) -> TriggerRecord:
@@ -198,7 +193,7 @@ async def run_soon(database: Database, accounts: Accounts, trigger: str, *, by: 
             raise Conflict("trigger_disabled", "the trigger is disabled: enable it first")
         at = row.next_run_at = database.now()
         await _noted(session, by, "trigger.run", row, at)
-        return _record(row, (await _counted(session, [row]))[row.id])
+        return _record(row, (await counted(session, [row]))[row.id])
 
 
 async def disable(session: AsyncSession, row: TriggerRow, because: str, *, by: Actor, at: int) -> None:
@@ -209,7 +204,25 @@ async def disable(session: AsyncSession, row: TriggerRow, because: str, *, by: A
 
 def place(row: TriggerRow, column: str = "secret_sealed") -> Place:
     """What a trigger's secret is bound to."""
-    return Place("triggers", row.id, column, (row.account, row.connection))
+    return Place("triggers", row.id, column, (row.account, row.connection or ""))
+
+
+def give_secret(database: Database, row: TriggerRow) -> SecretStr:
+    """A new secret, sealed in the row."""
+    text = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    row.secret_sealed = database.keys.seal(text.encode(), place(row))
+    return SecretStr(text)
+
+
+def renew_secret(database: Database, row: TriggerRow, at: int) -> SecretStr:
+    """Another secret beside the one in use, which signs for another day. Raises Conflict `nothing_signed`."""
+    if row.url is None:
+        raise Conflict("nothing_signed", "the events of this trigger are pulled: nothing is signed")
+    if row.secret_sealed is not None:
+        row.former_secret_sealed = _moved(database, row)
+        row.former_secret_until = at + FORMER_SECONDS
+    row.updated_at = at
+    return give_secret(database, row)
 
 
 def signing_secrets(database: Database, row: TriggerRow, at: int) -> tuple[SecretStr, ...]:
@@ -230,21 +243,16 @@ async def disable_lost(session: AsyncSession, lost: Sequence[str]) -> None:
     )
 
 
-def _give_secret(database: Database, row: TriggerRow) -> SecretStr:
-    text = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-    row.secret_sealed = database.keys.seal(text.encode(), place(row))
-    return SecretStr(text)
-
-
 def _moved(database: Database, row: TriggerRow) -> str:
     """The secret in use, sealed for its place as the former one."""
     secret = database.keys.open(row.secret_sealed or "", place(row))
     return database.keys.seal(secret.get_secret_value(), place(row, "former_secret_sealed"))
 
 
-def _check(interval: int, ceiling: int, time_zone: str | None, url: str | None) -> None:
-    if not INTERVAL_LEAST <= interval <= INTERVAL_MOST:
-        raise Invalid("interval", f"between {INTERVAL_LEAST} and {INTERVAL_MOST} seconds")
+def _check(kind: TriggerKind, interval: int, ceiling: int, time_zone: str | None, url: str | None) -> None:
+    least = PACES[kind].least
+    if not least <= interval <= INTERVAL_MOST:
+        raise Invalid("interval", f"between {least} and {INTERVAL_MOST} seconds")
     if not 1 <= ceiling <= CEILING_MOST:
         raise Invalid("ceiling", f"between 1 and {CEILING_MOST} items in one event")
     if url is not None and not 1 <= len(url) <= URL_CHARACTERS:
@@ -265,7 +273,7 @@ def _as_it_is(row: TriggerRow) -> TriggerRow:
     return row
 
 
-async def _counted(session: AsyncSession, rows: Sequence[TriggerRow]) -> dict[str, Counter[str]]:
+async def counted(session: AsyncSession, rows: Sequence[TriggerRow]) -> dict[str, Counter[str]]:
     """Events by trigger and what became of them."""
     counts: dict[str, Counter[str]] = {row.id: Counter() for row in rows}
     wanted = TriggerEventRow.trigger.in_(counts), TriggerEventRow.delivery.in_([Delivery.WAITING, Delivery.DEAD])
@@ -296,7 +304,7 @@ def _record(row: TriggerRow, counts: Counter[str]) -> TriggerRecord:
     return TriggerRecord(
         id=row.id,
         account=row.account,
-        connection=row.connection,
+        connection=row.connection or "",
         kind=TriggerKind(row.kind),
         interval=row.interval,
         ceiling=row.ceiling,

@@ -30,6 +30,9 @@ class CertificateError(SettingsError):
 class Certificate:
     """`context` is made of what the files held when they last were a pair; who has begun with one stays with it."""
 
+    ends: float
+    """Unix seconds."""
+
     def __init__(self, chain: Path, key: Path) -> None:
         """Raises CertificateError."""
         self._chain, self._key = chain, key
@@ -63,6 +66,7 @@ class Certificate:
             raise CertificateError(f"{self._chain} and {self._key} cannot be used: {error}") from None
         if self._read() != held:
             raise CertificateError(f"{self._chain} or {self._key} changed while it was read")
+        self.ends = leaf.not_valid_after_utc.timestamp()
         expired = leaf.not_valid_after_utc < dt.datetime.now(dt.UTC)
         tell = log.warning if expired else log.info
         until = leaf.not_valid_after_utc.isoformat()

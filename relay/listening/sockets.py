@@ -10,6 +10,8 @@ from relay.settings import Address, SettingsError
 
 HTTP, SSH, SSH_STOCK = NAMES = ("http", "ssh", "ssh-stock")
 """As `FileDescriptorName=` of a socket unit says which is which."""
+METRICS = "metrics"
+"""Always bound here: a scraper asks again."""
 BACKLOG = 4096
 """Connections that the kernel keeps for us, at most net.core.somaxconn: while one relay leaves and the next begins,
 they wait here."""

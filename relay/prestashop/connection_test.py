@@ -153,7 +153,13 @@ class ConnectionTest:
         self, walk: _Walk, connection: Connection, path: str, fields: tuple[tuple[str, str], ...] = ()
     ) -> Answer:
         answer = await call(
-            self._gateway, connection, path, fields=_FIELDS + fields, limit=ROOT_BYTES, deadline=self._answer_seconds
+            self._gateway,
+            connection,
+            path,
+            fields=_FIELDS + fields,
+            limit=ROOT_BYTES,
+            deadline=self._answer_seconds,
+            trial=True,
         )
         return walk.writer.scrubber.answer(answer)
 

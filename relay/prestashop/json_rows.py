@@ -45,7 +45,7 @@ def _cells(rows: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 def _text(value: Any) -> str:
-    """As XML has it: nothing is an empty text, truth is 1."""
+    """As XML has it: nothing is an empty text, truth is 1, lines end in LF (XML 1.0 §2.11)."""
     if value is None or value is False:
         return ""
-    return "1" if value is True else str(value)
+    return "1" if value is True else str(value).replace("\r\n", "\n").replace("\r", "\n")

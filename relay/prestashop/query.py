@@ -64,6 +64,11 @@ def above(id_: int) -> str:
     return f">[{id_}]"
 
 
+def span(first: int, last: int) -> str:
+    """From one number to another, both included."""
+    return f"[{first},{last}]"
+
+
 def between(first: str, last: str) -> str:
     """Both included: texts `YYYY-MM-DD HH:MM:SS` in the shop's time. Any other form would match nothing, silently."""
     if not (_DATE.fullmatch(first) and _DATE.fullmatch(last)):
@@ -93,7 +98,7 @@ EVERYWHERE = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One GET of a list. `filters` are pairs of field and expression (`equals`, `one_of`, `above`, `between`)."""
+    """One GET of a list. `filters` are pairs of field and expression (`equals`, `one_of`, `above`, and the like)."""
 
     resource: str
     display: str = FULL

@@ -30,8 +30,10 @@ WANTED: dict[str, tuple[str, ...]] = {
     "carriers": _READ,
     "currencies": _READ,
     "languages": _READ,
+    "configurations": ("GET",),
 }
-"""What Postern's own actions need; what is missing of it is a finding of a passed test."""
+"""What Postern's own actions and triggers need (of configurations: the shop's time zone); what is missing of it is a
+finding of a passed test."""
 VERSION_CHARACTERS = 40
 
 

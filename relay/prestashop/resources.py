@@ -78,6 +78,29 @@ PRODUCTS = Resource(
         "product_bundle": _kinds(number="quantity"),
     },
 )
+COMBINATIONS = Resource(
+    "combinations",
+    "combination",
+    _kinds(
+        text="ean13 isbn upc mpn reference supplier_reference",
+        number="minimal_quantity low_stock_threshold",
+        decimal="wholesale_price price ecotax weight unit_price_impact",
+        truth="low_stock_alert default_on",
+        day="available_date",
+        translated="available_now available_later",
+    ),
+    {"product_option_values": {}, "images": {}},
+)
+CATEGORIES = Resource(
+    "categories",
+    "category",
+    _kinds(
+        number="level_depth position",
+        truth="active is_root_category",
+        time="date_add date_upd",
+        translated="name link_rewrite description meta_title meta_description meta_keywords",
+    ),
+)
 ORDERS = Resource(
     "orders",
     "order",

@@ -12,8 +12,9 @@ from xml.sax.saxutils import escape
 from relay.gateway.call import Answer, call
 from relay.gateway.errors import GatewayError, Outcome
 from relay.gateway.gateway import Gateway
-from relay.gateway.pool import QUEUE_SECONDS
+from relay.gateway.pool import HEAVY_TIMES, QUEUE_SECONDS
 from relay.prestashop.json_rows import NotRowsError, rows_of_json
+from relay.prestashop.page_sizes import PageSizes
 from relay.prestashop.query import EVERYWHERE, FULL, Query, Scope, address, equals
 from relay.prestashop.reading import Element, NotXmlError
 from relay.prestashop.rows import Row, rows_of
@@ -39,10 +40,23 @@ class Shop:
     Its methods raise GatewayError for what failed on the way, StoreError for what the store answered.
     """
 
-    def __init__(self, gateway: Gateway, connection: Connection) -> None:
+    def __init__(
+        self, gateway: Gateway, connection: Connection, *, in_json: bool = False, sizes: PageSizes | None = None
+    ) -> None:
+        """`sizes` are those of all shops' lists; without them it keeps its own."""
         self.connection = connection
+        self.sizes = sizes or PageSizes(gateway.clock)
         self._gateway = gateway
+        self._in_json_first = in_json
         self._scrubber = Scrubber(connection.api_key)
+
+    @property
+    def lean(self) -> Shop:
+        """The same shop, asked for its lists in JSON, a third as long, for as long as that can be read.
+
+        What is shown comes to the same in both, but for associations that are empty: they are left out.
+        """
+        return Shop(self._gateway, self.connection, in_json=True, sizes=self.sizes)
 
     async def rows(self, query: Query) -> list[Row]:
         """The rows of a list, in the order that the query asks for; in JSON where a text in them breaks the XML."""
@@ -50,13 +64,17 @@ class Shop:
 
     async def answered(self, query: Query) -> tuple[list[Row], Answer]:
         """The same, with the answer that they came in: its `Date` is the shop's own clock."""
+        if self._in_json_first and (found := await self._in_json(query)):
+            return found
         answer = await self._send("GET", query.path)
         try:
-            return await self._rows(answer, chooses_shop=query.scope.chooses_shop), answer
+            rows = await self._rows(answer, chooses_shop=query.scope.chooses_shop)
         except StoreError as error:
-            if error.code != "store_not_xml":
-                raise
-            return await self._in_json(query, error)
+            if error.code == "store_not_xml" and (found := await self._in_json(query)):
+                return found
+            raise
+        self._in_json_first = False
+        return rows, answer
 
     async def one(self, resource: str, id_: int, scope: Scope = EVERYWHERE) -> Row | None:
         """The whole entity, of whichever shop of a multistore; None where there is none.
@@ -86,20 +104,19 @@ class Shop:
         """Change the fields that the document names, of the entity whose id it holds (PrestaShop 8 and later)."""
         return await self._rows(await self._send("PATCH", address(resource, parameters), document))
 
-    async def get(self, path: str, *, limit: int = ANSWER_BYTES) -> Answer:
+    async def get(self, path: str, *, fields: tuple[tuple[str, str], ...] = (), limit: int = ANSWER_BYTES) -> Answer:
         """The answer to a GET, whatever it is and whatever it means; for pictures, say."""
-        return await self._send("GET", path, limit=limit)
+        return await self._send("GET", path, fields=fields, limit=limit)
 
-    async def _in_json(self, query: Query, broken: StoreError) -> tuple[list[Row], Answer]:
-        """Raises the XML's error where JSON is no better."""
+    async def _in_json(self, query: Query) -> tuple[list[Row], Answer] | None:
+        """None where it is no list in JSON either."""
         answer = await self._send("GET", query.path, fields=(_JSON,))
-        try:
-            rows = rows_of_json(answer.body)
-        except NotRowsError:
-            raise broken from None
         if answer.status != 200:
-            raise broken
-        return rows, answer
+            return None
+        try:
+            return rows_of_json(answer.body), answer
+        except NotRowsError:
+            return None
 
     async def _send(
         self,
@@ -110,7 +127,7 @@ class Shop:
         fields: tuple[tuple[str, str], ...] = (),
         limit: int = ANSWER_BYTES,
     ) -> Answer:
-        deadline = QUEUE_SECONDS + self.connection.answer_timeout + SPARE_SECONDS
+        deadline = HEAVY_TIMES * QUEUE_SECONDS + self.connection.answer_timeout + SPARE_SECONDS
         declared = (_XML,) if body else ()
         return await call(
             self._gateway,

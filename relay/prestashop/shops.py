@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 
 from relay.gateway.gateway import Gateway
+from relay.prestashop.page_sizes import PageSizes
 from relay.prestashop.query import Query, equals
 from relay.prestashop.rows import Row
 from relay.prestashop.shop import Shop
@@ -29,11 +30,12 @@ class Shops:
     def __init__(self, gateway: Gateway, clock: Callable[[], float]) -> None:
         self._gateway = gateway
         self._clock = clock
+        self._sizes = PageSizes(clock)
         self._known: dict[tuple[str, str], tuple[Connection, float, Facts]] = {}
         self._asking: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
 
     def of(self, connection: Connection) -> Shop:
-        return Shop(self._gateway, connection)
+        return Shop(self._gateway, connection, sizes=self._sizes)
 
     async def facts(self, shop: Shop) -> Facts:
         """What is known of the shop, asked for where it is not. What the key may not read is left out.

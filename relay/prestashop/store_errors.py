@@ -22,7 +22,7 @@ _CODES = {
     **dict.fromkeys((28, *range(31, 40)), "query_refused"),
     **dict.fromkeys((78, 79, 80, 81), "language_unknown"),
     **dict.fromkeys((41, 84, 85, 86, 89, 90, 91, 93, 123), "write_refused"),
-    **dict.fromkeys((87, 92, 131), "not_in_store"),
+    **dict.fromkeys((48, 57, 58, 60, 87, 92, 131), "not_in_store"),
     999: "shop_unknown",
 }
 """PrestaShop's numbers that tell of the request or of the key's permissions; the others are the diagnosis's."""

@@ -5,20 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
+from relay.gateway.call import BACKGROUND
 from relay.gateway.errors import GatewayError
 from relay.gateway.gateway import DirectoryUnavailableError
 from relay.lanes import LOOK_SECONDS, work_off
+from relay.prestashop.catalogue_items import Items
+from relay.prestashop.catalogue_trigger import CatalogueCycle, Place
 from relay.prestashop.order_trigger import OrderCycle, fault_of
 from relay.prestashop.shop import Shop
 from relay.prestashop.store_errors import StoreError
 from relay.prestashop.values import Facts
 from relay.prestashop.watermark import Watermark
 from relay.records import Connection
-from relay.trigger_records import Cycle, DeskAwayError, Fault, Lease, LeaseLostError, Mark, Work
+from relay.trigger_records import (
+    Cycle,
+    DeskAwayError,
+    Entry,
+    Fault,
+    Lease,
+    LeaseLostError,
+    Mark,
+    Section,
+    TriggerKind,
+    Work,
+)
 
 log = structlog.get_logger()
 
@@ -28,6 +43,8 @@ RENEW_SECONDS = 10.0
 """A third of a lease: two renewals may fail."""
 SOON_SECONDS = 10
 """Between two cycles of which the first did not come to an end, if the interval is longer."""
+RETRY_SECONDS = 60
+"""After the first failure, if the interval is longer: half a day is too long for an agent that was restarted."""
 WAIT_MOST = 900
 """After failures; an interval that is longer stays."""
 SPREAD = 0.2
@@ -49,6 +66,8 @@ class Desk(Protocol):
 
     async def marks(self, lease: Lease, subjects: Sequence[int], /) -> dict[int, Mark]: ...
 
+    async def entries(self, lease: Lease, section: Section, above: int, most: int, /) -> list[Entry]: ...
+
     async def finish(self, lease: Lease, cycle: Cycle, *, next_run_at: int) -> None: ...
 
 
@@ -64,7 +83,7 @@ FindConnection = Callable[[str], Awaitable[Connection | None]]
 
 
 class Triggering:
-    """`clock` is unix seconds, `chance` a number between 0 and 1."""
+    """`clock` is unix seconds, `chance` a number between 0 and 1, `relay` its public address, for links."""
 
     def __init__(
         self,
@@ -74,15 +93,18 @@ class Triggering:
         *,
         clock: Callable[[], float],
         chance: Callable[[], float],
+        relay: str = "",
     ) -> None:
         self._desk = desk
         self._shops = shops
         self._find = find
         self._clock = clock
         self._chance = chance
+        self._relay = relay
 
     async def run(self, *, look_seconds: float = LOOK_SECONDS) -> None:
         """Until cancelled."""
+        BACKGROUND.set(True)
         await work_off(self._desk.claim, self.work, lanes=LANES, look_seconds=look_seconds)
 
     async def work(self, work: Work) -> None:
@@ -118,9 +140,14 @@ class Triggering:
             return Cycle(work.state, fault=_CONNECTION_GONE)
         shop = self._shops.of(connection)
         try:
-            facts = Facts(work.time_zone) if work.time_zone else await self._shops.facts(shop)
+            if work.kind is TriggerKind.PRODUCT_CATALOGUE:
+                return await self._catalogue(work, shop)
+            return await self._orders(work, shop)
         except (GatewayError, StoreError) as error:
             return Cycle(work.state, fault=fault_of(error))
+
+    async def _orders(self, work: Work, shop: Shop) -> Cycle:
+        facts = Facts(work.time_zone) if work.time_zone else await self._shops.facts(shop)
         if facts.zone is None or facts.tz is None:
             return Cycle(work.state, fault=_ZONE_UNKNOWN)
         reading = OrderCycle(
@@ -135,11 +162,31 @@ class Triggering:
         )
         return await reading.run()
 
+    async def _catalogue(self, work: Work, shop: Shop) -> Cycle:
+        facts = await self._shops.facts(shop)
+        if work.time_zone:
+            facts = replace(facts, zone=work.time_zone)
+        reading = CatalogueCycle(
+            items=Items(shop.lean, facts, self._relay),
+            known=lambda section, above, most: self._desk.entries(work.lease, section, above, most),
+            clock=self._clock,
+            place=Place.of(work.state),
+            ceiling=work.ceiling,
+            snapshot=f"{self._relay}/v1/triggers/{work.lease.subject}/snapshot",
+        )
+        return await reading.run()
+
 
 def wait_after(work: Work, cycle: Cycle, chance: float) -> int:
-    """Seconds until the next cycle; `chance` is between 0 and 1."""
+    """Seconds until the next cycle; `chance` is between 0 and 1.
+
+    A catalogue's run is cut into cycles so that each can be written down: they follow upon each other.
+    """
+    catalogue = work.kind is TriggerKind.PRODUCT_CATALOGUE
     if cycle.fault is not None:
-        doubled = min(work.interval << min(work.failures, 10), WAIT_MOST)
-        waited = max(work.interval, doubled) * (1 + SPREAD * chance)
+        first = min(work.interval, RETRY_SECONDS) if catalogue else work.interval
+        doubled = min(first << min(work.failures, 10), WAIT_MOST)
+        waited = max(first, doubled) * (1 + SPREAD * chance)
         return max(round(waited), cycle.fault.retry_after or 0)
-    return min(work.interval, SOON_SECONDS) if cycle.unfinished else work.interval
+    soon = 0 if catalogue else min(work.interval, SOON_SECONDS)
+    return soon if cycle.unfinished else work.interval

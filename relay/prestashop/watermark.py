@@ -8,7 +8,8 @@ The rules.
    takes. Whatever changes after the sweep began is for the next one.
 3. The next sweep begins at the earliest local time that the shop's clock can have shown since the last one began, or
    in the overlap before it. That clock is the `Date` of its answers, put into its time zone; how far it is from the
-   relay's is remembered for as long as the overlap, so that it may be set forward or back, by law or by hand.
+   relay's, by any answer, is remembered for as long as the overlap, so that it may be set forward or back, by law or
+   by hand, also in the middle of a sweep.
 4. A row of a second that is not over by that clock is left for the next sweep.
 5. What was told once is not told again: the same id with the same `date_upd` and the same content.
 """
@@ -36,8 +37,8 @@ _QUARTER = 900
 """Clocks are only ever set by law at full quarters of an hour."""
 _SET_BACK_SECONDS = 6 * 3600
 """For so long after a sweep's beginning the local clock may show less than then: more than any law sets it back by."""
-_RECENT_MOST = 64
-"""Moments remembered; sweeps begin at least 10 s apart, unless somebody asks for one."""
+_RECENT_MOST = 128
+"""Moments remembered, one for a distance between the clocks: it varies by the seconds that an answer takes."""
 _TEXT = "%Y-%m-%d %H:%M:%S"
 _BEYOND = "9999-12-31 23:59:60"
 """Where no row is."""
@@ -112,7 +113,8 @@ class Taken:
 @dataclass(slots=True)
 class Watermark:
     """How far a trigger has read. `last` is where the clocks stood when the last whole sweep began, `zone` as then;
-    `recent` are the moments before it that an overlap reaches back to.
+    `recent` are the other moments that an overlap reaches back to, before it and since: of those at which the clocks
+    stood equally far apart, the latest.
     """
 
     last: Moment | None = None
@@ -173,6 +175,7 @@ class Watermark:
         At most `room` of them are new; the rest is left for later.
         """
         sweep, taken = self._under_way, Taken()
+        self.recent = _latest([*self.recent, now])
         still_open = _open_seconds(now, tz)
         place, cut = sweep.after, False
         for row in rows:
@@ -197,9 +200,9 @@ class Watermark:
         return self.sweep
 
     def _finish(self, sweep: Sweep, taken: Taken) -> None:
-        moments = [*self.recent, self.last] if self.last else []
+        moments = _latest([*self.recent, self.last] if self.last else self.recent)
         reached = [each.relay < sweep.began.relay - OVERLAP_SECONDS for each in moments].count(True)
-        self.recent = tuple(moments[max(0, reached - 1) :][-_RECENT_MOST:])
+        self.recent = moments[max(0, reached - 1) :]
         self.last, self.zone, self.sweep = sweep.began, sweep.zone, None
         taken.finished = True
         taken.forget_before = _shifted(sweep.start, -KEEP_SECONDS)
@@ -214,6 +217,16 @@ class Watermark:
             return min(_earliest(begin + apart, end + apart, tz) for apart in aparts)
         zones = {tz, zone_of(self.zone) or tz}
         return min(_earliest(begin + apart - ZONE_SECONDS, end + apart, each) for apart in aparts for each in zones)
+
+
+def _latest(moments: Sequence[Moment]) -> tuple[Moment, ...]:
+    """In the order of time; one at which the clocks stood as far apart as at a later one says nothing more."""
+    latest = {each.apart: each for each in sorted(moments, key=_by_relay)}
+    return tuple(sorted(latest.values(), key=_by_relay)[-_RECENT_MOST:])
+
+
+def _by_relay(moment: Moment) -> int:
+    return moment.relay
 
 
 def _sweep(state: Mapping[str, Any]) -> Sweep:

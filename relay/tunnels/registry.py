@@ -23,6 +23,8 @@ TUNNELS_PER_INSTANCE = 16
 """An instance has a few slots, and tunnels that are being replaced; beyond that its oldest ones are ended."""
 NEAR_SECONDS = 0.005
 """Round trips below this make no difference to which tunnel is taken."""
+TWIN_SECONDS = 1.0
+"""When a process that bears another one's name may come back with one of its own."""
 SLOWER = 2.0
 """A way that takes so many times as long is no longer preferred for being TCP."""
 REPLACED = "replaced by a newer tunnel of the agent"
@@ -36,8 +38,8 @@ log = structlog.get_logger()
 class Registry:
     """The tunnels of this node by agent. `clock` is monotonic seconds. It keeps its tunnels (`tunnel.Keeper`).
 
-    `on_retired(tunnel)` is called when a tunnel takes no new channels any more, `on_clones(tunnel)` when the process of
-    that tunnel stays and another with the same key was turned away.
+    `on_came(tunnel)` and `on_gone(tunnel)` are called with each, `on_retired(tunnel)` when it takes no new channels any
+    more, `on_clones(tunnel)` when the process of that tunnel stays and another with the same key was turned away.
     """
 
     def __init__(
@@ -45,8 +47,12 @@ class Registry:
     ) -> None:
         self.node = node
         self.watch = Watch()
+        self.on_came: Callable[[Tunnel], object] = _nothing
+        self.on_gone: Callable[[Tunnel], object] = _nothing
         self.on_retired: Callable[[Tunnel], object] = _nothing
         self.on_clones: Callable[[Tunnel], object] = _nothing
+        self.came = self.died = 0
+        """Tunnels since the node began: all of them, and those that did not answer any more."""
         self._clock = clock
         self._clones = clones or Clones(clock)
         self._tunnels: dict[str, list[Tunnel]] = {}
@@ -67,11 +73,13 @@ class Registry:
         """Take in a tunnel that has authenticated. Which one it replaces is known when it claims its slot."""
         tunnels = self._tunnels.setdefault(tunnel.identity.agent, [])
         tunnels.insert(0, tunnel)
+        self.came += 1
         for surplus in list(self._siblings(tunnel))[TUNNELS_PER_INSTANCE - 1 :]:
             surplus.part("the agent has too many tunnels")
         tunnel.join(self)
         self.watch.add(tunnel)
         self._lost.pop(tunnel.identity.agent, None)
+        self.on_came(tunnel)
         self.stir(tunnel.identity.agent)
 
     def remove(self, tunnel: Tunnel) -> None:
@@ -87,6 +95,7 @@ class Registry:
             if not tunnel.forgettable:
                 self._remember(agent)
             self.stir(agent)
+        self.on_gone(tunnel)
 
     def recall(self, agents: Iterable[str]) -> None:
         """Agents that were here before this node began: they are about to come back."""
@@ -159,6 +168,7 @@ class Registry:
     def found_dead(self, tunnel: Tunnel) -> None:
         """It does not answer any more: its agent is told through the others, for it may not have noticed."""
         claim = tunnel.claim
+        self.died += 1
         log.warning("tunnel does not answer", agent=tunnel.identity.agent, instance=tunnel.identity.instance,
                     slot=tunnel.slot)  # fmt: skip
         if claim:
@@ -177,12 +187,26 @@ class Registry:
             if theirs and theirs.generation > claim.generation:
                 tunnel.retire(REPLACED)
                 return False
+            if theirs == claim:
+                self._part_twins(stays=rival, goes=tunnel)
+                return False
             return True
         instance = tunnel.identity.instance
         allowed = self._clones.replace(instance, claim.slot, theirs.process, claim.process)
         if self._clones.suspected(instance, theirs.process, claim.process):
             self._turn_away(stays=rival if not allowed else tunnel, goes=claim if not allowed else theirs)
         return allowed
+
+    def _part_twins(self, *, stays: Tunnel, goes: Tunnel) -> None:
+        """A process counts its dials, so that these are two: machines restored from one snapshot. The newcomer is sent
+        to draw another name; who may stay is then seen as with any two.
+        """
+        log.warning("clone suspected", agent=stays.identity.agent, instance=stays.identity.instance, reason=CLONED)
+        stays.disputed = True
+        stays.suspect()
+        goes.say(RetryAfter(seconds=TWIN_SECONDS))
+        goes.part(CLONED)
+        self.on_clones(stays)
 
     def _turn_away(self, *, stays: Tunnel, goes: Claim) -> None:
         """Two processes with one key: the one that was here first stays, the other one hears why it may not."""

@@ -23,8 +23,10 @@ from agent.wire.limits import (
     STORES_PER_TUNNEL,
     WINDOW_BYTES,
 )
+from agent.wire.originator import Originator
 from agent.wire.pulse import Probe, Verdict
 from agent.wire.refusal import ChannelRefusal
+from relay import request_ids
 from relay.tunnels.authority import Identity
 from relay.tunnels.slimming import slim_channel, slim_connection
 
@@ -130,6 +132,7 @@ class Tunnel:
         self._control_asked = False
         self._retired: Retirement | None = None
         self._ending = ""
+        self._was_cut = False
         self._opening = 0
         self._ssh = ssh
         self._carrier = Carrier.of(ssh)
@@ -171,6 +174,21 @@ class Tunnel:
         """Whether it does not answer as it should, or was not heard lately."""
         pulse = self.probe.pulse
         return pulse.doubtful or time.monotonic() - pulse.heard > PROVED_SECONDS
+
+    @property
+    def keeps_several(self) -> bool:
+        """Whether its instance has slots: a stock client says nothing of any."""
+        return self.claim is None or bool(self.claim.process)
+
+    @property
+    def planned(self) -> bool:
+        """Whether its end was to be expected: the relay has ended it, or its agent has said that it goes."""
+        return self.forgettable or self._was_cut or (self._retired is not None and self._retired.by_agent)
+
+    @property
+    def replaced(self) -> bool:
+        """Whether a newer one has taken its place: its end says nothing about its agent."""
+        return self._retired is not None and not self._retired.by_agent
 
     @property
     def ending(self) -> str:
@@ -240,6 +258,7 @@ class Tunnel:
     def cut(self, reason: str = "ended by the relay") -> None:
         """End it now, with every channel in it."""
         if not self.lost:
+            self._was_cut = True
             self._ending = self._ending or reason
             self._ssh.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
 
@@ -322,7 +341,7 @@ class Tunnel:
                 Channel,
                 destination.host,
                 destination.port,
-                connection_id,
+                str(Originator(connection_id, request_ids.bound())),
                 0,
                 window=WINDOW_BYTES,
                 max_pktsize=PACKET_BYTES,

@@ -59,6 +59,7 @@ def start_relay(stack: contextlib.ExitStack, directory: Path, delay_ms: float) -
         "POSTERN_RELAY_SSH": f"{HOST}:{ssh}",
         "POSTERN_RELAY_PUBLIC_URL": outside,
         "POSTERN_RELAY_PUBLIC_SSH": f"{HOST}:{roads.lengthened(stack, 'line-ssh', directory, ssh, delay_ms)}",
+        "POSTERN_RELAY_ACCESS_LOG": "none",  # as nginx beside it has `access_log off`
     }
     _relay(environment, "init")
     program = programs.start(stack, "postern-relay", [programs.ours("postern-relay"), "serve"], directory, environment)

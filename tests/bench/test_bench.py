@@ -19,7 +19,7 @@ from tests.bench.scenarios import BARS, N, P, scenarios
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Answers the small answer, closes where that is asked, and fails under `/api/broken`."""
+    """Answers the small answer, closes where that is asked, fails under `/api/broken`, loses a byte at `/api/leaky`."""
 
     protocol_version = "HTTP/1.1"
 
@@ -30,7 +30,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.wfile.write(bytes(nginx.SMALL))
 
     def do_POST(self) -> None:
-        got = str(len(self.rfile.read(int(self.headers["Content-Length"])))).encode()
+        arrived = len(self.rfile.read(int(self.headers["Content-Length"])))
+        got = str(arrived - 1 if self.path == "/api/leaky" else arrived).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(got)))
         self.end_headers()
@@ -61,6 +62,8 @@ def test_an_upload_counts_what_arrived(port: int) -> None:
     """The answer's number of bytes is compared with what was sent."""
     with Caller(port, "Basic eA==") as caller:
         caller.upload("/api/sink", size=3 * 2**20 + 1)
+        with pytest.raises(AnswerError, match=r"got 3145728 of 3145729 bytes"):
+            caller.upload("/api/leaky", size=3 * 2**20 + 1)
 
 
 def test_an_error_is_not_a_fast_answer(port: int) -> None:

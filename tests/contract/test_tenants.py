@@ -36,9 +36,12 @@ BODIES: dict[str, Mapping[str, Any]] = {
 """What an operation on one record needs beside the id, so that it would be carried out. Others take an empty form."""
 QUERIES = {"get_product": "?id=1", "get_order": "?id=1"}
 """The same of the query."""
+PLAIN = {"product": "1", "image": "1", "size": "large_default"}
+"""Parts of an address that are nobody's, by the name of the parameter."""
 NAMING: list[tuple[str, Mapping[str, Any]]] = [
     ("create_agent", {"name": "Mine", "account": "{account}"}),
     ("create_token", {"name": "Mine", "scopes": ["status"], "account": "{account}"}),
+    ("create_alert", {"account": "{account}"}),
     ("create_connection", FORM),
     ("create_connection", FORM | {"account": "{account}"}),
     ("try_connection", FORM),
@@ -48,6 +51,10 @@ NAMING: list[tuple[str, Mapping[str, Any]]] = [
 ]
 """Operations, and bodies that name a record of another account."""
 _MILLISECONDS = re.compile(r'"ms":[0-9.]+')
+_REQUEST = re.compile(r"req_[0-9a-f]{16}")
+FOUND_OUT = {"store", "stores", "traffic", "key_checked_at", "key_works"}
+ENDLESS = {"get_events"}
+"""What is followed instead of read: tests/system/test_events.py holds it to the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,7 @@ def neighbours(road: Road) -> Neighbours:
     connection = road.api("POST", "/v1/connections", form).json
     token = road.api("GET", f"/v1/agents/{agent.id}/tokens").json["items"][0]["id"]
     trigger = road.api("POST", f"/v1/connections/{connection['id']}/triggers", {"kind": "order-updated"}).json
+    alert = road.api("POST", "/v1/alerts", {"account": accounts["theirs"]}).json
     theirs = {
         "account": accounts["theirs"],
         "agent": agent.id,
@@ -109,6 +117,7 @@ def neighbours(road: Road) -> Neighbours:
         "key": connection["access_keys"][0]["id"],
         "token": tokens["theirs"]["id"],
         "trigger": trigger["id"],
+        "alert": alert["id"],
     }
     assert instance
     mine = road.new_agent("my agent", account=accounts["mine"])
@@ -124,7 +133,7 @@ def _filled(text: str, ids: Mapping[str, str]) -> str:
 
 
 def _told(answer: Answer, theirs: Mapping[str, str]) -> tuple[int, str, list[tuple[str, str]]]:
-    """Status, body and headers, with nobody's ids for those of the others, and without what is told of time."""
+    """Status, body and headers, with nobody's ids for those of the others, and without what differs each time."""
     body = answer.body.decode()
     for id_ in theirs.values():
         body = body.replace(id_, id_[:4] + NOBODYS)
@@ -132,18 +141,20 @@ def _told(answer: Answer, theirs: Mapping[str, str]) -> tuple[int, str, list[tup
 
 
 def _timeless(body: str) -> str:
-    return _MILLISECONDS.sub("", body)
+    return _REQUEST.sub("", _MILLISECONDS.sub("", body))
 
 
 def _lasting(answer: Answer) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in answer.headers if name.lower() not in {"date", "content-length"}]
+    own = {"date", "content-length", "postern-request"}
+    return [(name, value) for name, value in answer.headers if name.lower() not in own]
 
 
 def _everything(neighbours: Neighbours) -> list[Any]:
-    """What the operator sees of the other account's records."""
+    """What the operator sees of the other account's records, but for what the relay finds out by itself."""
     road, account = neighbours.road, neighbours.theirs["account"]
     paths = ("/v1/agents", "/v1/connections", "/v1/tokens", "/v1/audit")
-    return [road.api("GET", f"{path}?account={account}").json for path in paths]
+    found = [road.api("GET", f"{path}?account={account}").json["items"] for path in paths]
+    return [{name: value for name, value in item.items() if name not in FOUND_OUT} for part in found for item in part]
 
 
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.parameters], ids=lambda each: each.id)
@@ -155,7 +166,7 @@ def test_an_id_of_another_account_is_an_unknown_one(neighbours: Neighbours, oper
     unknown = {name: id_[:4] + NOBODYS for name, id_ in theirs.items()}
     body = BODIES.get(operation.id, {} if operation.method in {"POST", "PATCH", "PUT"} else None)
     before = _everything(neighbours)
-    path = operation.path + QUERIES.get(operation.id, "")
+    path = _filled(operation.path, PLAIN) + QUERIES.get(operation.id, "")
     answers = [neighbours.ask(operation.method, path, ids, body) for ids in (theirs, unknown)]
     assert _told(answers[0], theirs) == _told(answers[1], theirs)
     assert answers[1].status in {403, 404}, f"{operation.id} needs a body in BODIES: {answers[1]}"
@@ -198,7 +209,7 @@ def test_no_list_shows_anything_of_another_account(neighbours: Neighbours) -> No
     theirs = [*neighbours.theirs.values(), "their agent", "their connection"]
     read = 0
     for operation in OPERATIONS:
-        if operation.method == "GET" and not operation.parameters:
+        if operation.method == "GET" and not operation.parameters and operation.id not in ENDLESS:
             for query in ("", "?as=options") if "as" in operation.query else ("",):
                 answer = neighbours.ask("GET", operation.path + query, {})
                 assert answer.status in {200, 403}, answer
@@ -212,7 +223,7 @@ def test_no_list_shows_anything_of_another_account(neighbours: Neighbours) -> No
 def test_the_tables_are_about_operations_that_are_there() -> None:
     """No renamed operation drops out of these tests unseen; every form that names an agent or an account is in them."""
     naming = {name for name, _ in NAMING}
-    assert set(BODIES) | naming <= {each.id for each in OPERATIONS}
+    assert set(BODIES) | naming | ENDLESS <= {each.id for each in OPERATIONS}
     schemas = DOCUMENT["components"]["schemas"]
     forms = {
         name

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.relay.conftest import new_postgresql, postgresql
 from tests.system.bad_input import KEY, Ground
 from tests.system.lan import DOMAIN, Lan, open_lan
 from tests.system.road import OPEN, Connection, NewRoad, Road, Shop
+
+__all__ = ["new_postgresql", "postgresql"]
 
 for _name in ("authentication", "failures", "formats", "hosts", "images", "queries", "writes"):
     pytest.register_assert_rewrite(f"tests.store_conformance.test_{_name}")

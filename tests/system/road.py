@@ -47,6 +47,15 @@ class Shop:
         told = self._ask("GET", "requests")
         return [Seen(one["line"], one["headers"], one["status"]) for one in told if part in one["line"]]
 
+    def looks(self) -> int:
+        """How often a relay has looked, of itself, whether it is well."""
+        return self.counts()["looks"]
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The last 10,000 requests, with `time` and `status`."""
+        told: list[dict[str, Any]] = self._ask("GET", "requests")
+        return told
+
     def counts(self) -> dict[str, int]:
         counts: dict[str, int] = self._ask("GET", "counts")
         return counts

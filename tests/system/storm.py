@@ -27,7 +27,7 @@ import asyncssh
 import uvloop
 from asyncssh.listener import SSHTCPClientListener
 
-from agent.reconnect import Reconnect
+from agent.reconnect import Reconnect, second_pause
 from agent.wire import ssh
 from agent.wire.carrier import Carrier
 from agent.wire.control import FROM_RELAY, AgentHello, ControlChannel, Message
@@ -102,24 +102,48 @@ class _Member:
         self._first, self._second = self._options(ssh.FIRST_VERSION), self._options(ssh.SECOND_VERSION)
         self._address = f"{job.network}.{number // 250}.{number % 250 + 1}"
         self._standing = 0
+        self._change = asyncio.Event()
+        self._second_due = 0.0
         self._process = secrets.token_hex(8)
 
     async def keep(self, slot: int) -> None:
         timing = Reconnect(random.random)
         for dials in itertools.count(1):
-            await asyncio.sleep(max(0.0, timing.due(alone=not self._standing) - time.monotonic()))
-            timing.began(time.monotonic())
+            await self._turn(slot, timing)
+            began = time.monotonic()
+            timing.began(began)
             try:
                 connection = await self._dial(slot, dials)
             except FAILURES as error:
                 timing.failed(time.monotonic(), refused=isinstance(error, asyncssh.PermissionDenied))
                 continue
             timing.stood(time.monotonic())
-            self._standing += 1
+            if not self._standing:
+                self._second_due = time.monotonic() + second_pause(time.monotonic() - began, random.random)
+            self._changed(+1)
             tell(agent=self._agent, standing=self._standing)
             await connection.wait_closed()
-            self._standing -= 1
+            self._changed(-1)
             timing.lost(time.monotonic())
+
+    async def _turn(self, slot: int, timing: Reconnect) -> None:
+        """Wait until the slot may dial: the first by its timing, the second if the first stands, and a while later."""
+        while slot and not self._standing:
+            await self._change.wait()
+        while (due := self._due(slot, timing)) > time.monotonic():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._change.wait(), due - time.monotonic())
+            while slot and not self._standing:
+                await self._change.wait()
+
+    def _due(self, slot: int, timing: Reconnect) -> float:
+        due = timing.due(alone=not self._standing)
+        return max(due, self._second_due) if slot else due
+
+    def _changed(self, by: int) -> None:
+        self._standing += by
+        self._change.set()
+        self._change = asyncio.Event()
 
     async def _dial(self, slot: int, dials: int) -> asyncssh.SSHClientConnection:
         """As `asyncssh.connect`, but that options are worked out once: there is one core for a thousand agents here."""

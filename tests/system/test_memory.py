@@ -7,13 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.store import huge
 from tests.system.caller import Line, basic, request
+from tests.system.callers import LastingCallers
 from tests.system.lan import DOMAIN
 from tests.system.programs import HOST, Program
 from tests.system.road import Connection, NewRoad, Road
@@ -121,43 +121,6 @@ def test_two_gigabytes_up(wide: tuple[Road, Connection], chunked: bool) -> None:
     assert max(grown.values()) < GROWTH_BYTES / MIB, grown
 
 
-class Others:
-    """Callers with small requests; how long each request took."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._over = threading.Event()
-        self.seconds: list[float] = []
-        self.failed: list[str] = []
-        self._threads = [threading.Thread(target=self._call) for _ in range(OTHERS)]
-
-    @contextmanager
-    def calling(self) -> Iterator[None]:
-        for thread in self._threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            for thread in self._threads:
-                thread.join()
-
-    @property
-    def p99(self) -> float:
-        return sorted(self.seconds)[int(len(self.seconds) * 0.99)]
-
-    def _call(self) -> None:
-        target, head = f"/to/{self._connection.id}/api/orders?limit=1", [basic(self._connection.access_key)]
-        with Line(self._connection.relay_port) as line:
-            while not self._over.wait(OTHERS_PAUSE):
-                began = time.monotonic()
-                line.send(request("GET", target, head))
-                answer = line.read()
-                self.seconds.append(answer.at - began)
-                if answer.status != 200:
-                    self.failed.append(str(answer))
-
-
 def read_slowly(connection: Connection, seconds: float) -> bytes:
     """Begin a download of 2 GiB and take 10 kB of it per second, through a small window; what was read."""
     with socket.socket() as sock:
@@ -180,12 +143,12 @@ def read_slowly(connection: Connection, seconds: float) -> bytes:
 def test_a_slow_reader_costs_little_and_delays_nobody(wide: tuple[Road, Connection]) -> None:
     """A minute at 10 kB/s: less than 8 MiB in either process, the others' p99 as without it, and it is not cut off."""
     road, connection = wide
-    alone = Others(connection)
+    alone = LastingCallers([connection] * OTHERS, pause=OTHERS_PAUSE)
     with alone.calling():
         time.sleep(5.0)
     rest = {program.name: program.memory() for program in programs(road)}
     most = dict.fromkeys(rest, 0)
-    beside, got = Others(connection), []
+    beside, got = LastingCallers([connection] * OTHERS, pause=OTHERS_PAUSE), []
     reader = threading.Thread(target=lambda: got.append(read_slowly(connection, SLOW_SECONDS)))
     with beside.calling():
         reader.start()

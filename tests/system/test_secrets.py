@@ -194,6 +194,8 @@ def test_the_canaries_were_alive(told: Told) -> None:
     assert any(f"ws_key={STORE_KEY}" in one.target for one in seen)
     assert all(command.status < 3 or command.status == 78 for command in told.commands)
     assert len(told.processes) > 20
+    assert any(b"# TYPE postern_relay_requests_total counter" in answer.body for answer in told.answers)
+    assert told.road.relay.text().count('"event":"request"') > 100
 
 
 def test_96_no_log_holds_a_secret(told: Told) -> None:

@@ -53,7 +53,8 @@ async def test_a_certificate_of_the_relay_opens_the_door(road: Road, instance: I
     copy = forged((await hostile.authority_keys(road)).user_ca, instance.key, instance)
     for certificate in (instance.certificate, copy):
         async with dialled(road, instance.entry.id, [(instance.key, certificate)]) as connection:
-            await connection.create_server(hostile.nobody, DOMAIN, 80, encoding=None)
+            published = await connection.create_server(hostile.nobody, DOMAIN, 80, encoding=None)
+            assert published.get_port() == 80
 
 
 @pytest.mark.parametrize(

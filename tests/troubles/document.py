@@ -44,8 +44,8 @@ with exit status 1. Whoever asked, a saved connection remembers whether its key 
 as far as the test came to it. Forwarding uses what was accepted of an offer: where the key travels, the shop's folder.
 """
 CLOSING = """\
-Grants that Postern's own actions need and the key lacks are listed under `permissions.missing`, by resource and method;
-connectors that bring their own requests may not need them.
+Grants that Postern's own actions and triggers need and the key lacks are listed under `permissions.missing`, by
+resource and method; connectors that bring their own requests may not need them.
 """
 Row = tuple[str, str, str]
 BUSY_ROWS: list[Row] = [(trouble, step, code) for trouble, step, code, _ in BUSY]

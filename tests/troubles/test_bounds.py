@@ -15,6 +15,7 @@ import pytest
 
 from relay.gateway.call import call
 from relay.gateway.gateway import Gateway
+from relay.prestashop.diagnosis import Step
 from relay.records import Mode
 from tests.store import Store
 from tests.system.programs import Program
@@ -26,7 +27,7 @@ from tests.troubles.premise import Premise
 from tests.troubles.premises import Met, Place, form_of, opened
 
 ID = "{0[2]}".format
-UNUSED = "relay.gateway.pool.QUEUE"  # a bound that these tests do not come to
+UNUSED = "relay.gateway.turns.QUEUE"  # a bound that these tests do not come to
 UNANSWERED = 60.0  # seconds: longer than anybody waits here
 KEY = "K" * 32
 BUSY_AGENT, FAULTY_AGENT, TUNNEL_LOST = (Cell(*row) for row in TUNNEL)
@@ -44,6 +45,16 @@ async def test_too_slow_in_mode_on_premise(tmp_path: Path, cell: Cell) -> None:
     """The same behind an agent."""
     with Premise.standing(tmp_path, lowered=UNUSED) as lowered:
         assert check(cell, await lowered.meet(cell), Mode.ON_PREMISE) == cell.code
+
+
+async def test_a_connection_that_waits_less_is_tested_for_less() -> None:
+    """Its own `answer_timeout` bounds the test of it too, where it is shorter than the test's own patience."""
+    async with Store.serve(domain=SHOP, first_byte_delay=UNANSWERED) as store:
+        connection = connection_of(form_of(Cell(*BUSY[0][:3]), Mode.CLOUD, f"{SHOP}:{store.port}", KEY))
+        async with asyncio.timeout(10):
+            report = await Cloud(answer_seconds=UNANSWERED).run(dataclasses.replace(connection, answer_timeout=1))
+    (failed,) = (step for step in report.steps if step.status == "failed")
+    assert (failed.name, failed.code) == (Step.HTTP, "store_timeout")
 
 
 @pytest.mark.parametrize("row", BUSY, ids=ID)

@@ -16,13 +16,15 @@ from agent.wire.enrolment import Endpoint
 from relay.api.connection_tests import agents_of
 from relay.api.parts import Parts
 from relay.api.surface import build
-from relay.database import accounts, authorities, tokens
+from relay.database import accounts, authorities, overview, tokens
 from relay.database.directory import Directory
 from relay.database.engine import Database, open_database
 from relay.database.secrets import KeyFile
 from relay.database.setup import prepare
 from relay.gateway.gateway import Gateway
 from relay.gateway.routes import Routes
+from relay.health.feed import Feed
+from relay.health.watching import Watching
 from relay.prestashop.connection_test import ConnectionTest
 from relay.prestashop.shops import Shops
 from relay.records import Scope
@@ -111,8 +113,12 @@ async def _parts(database: Database, directory: Directory, readiness: dict[str, 
     registry = Registry()
     routes = Routes(registry)
     gateway = Gateway(directory, routes, time.monotonic)
+    feed = Feed(clock)
+    watching = Watching(registry, feed, lambda ids: overview.accounts_of(database, ids), wanted=2)
     return Parts(
         database=database,
+        feed=feed,
+        watching=watching,
         directory=directory,
         registry=registry,
         connection_test=ConnectionTest(gateway, routes, registry, agents_of(database)),

@@ -50,7 +50,10 @@ class SaidTunnel(Tunnel):
         self.disputed = False
         self.forgettable = False
         self.gone = False
+        self.silent = False
         self._retired = None
+        self._ending = ""
+        self._was_cut = False
 
     @property
     def lost(self) -> bool:
@@ -63,6 +66,10 @@ class SaidTunnel(Tunnel):
     @property
     def round_trip(self) -> float | None:
         return 0.0123
+
+    @property
+    def doubtful(self) -> bool:
+        return self.silent
 
     def part(self, _reason: str) -> None:
         self.gone = True

@@ -49,6 +49,11 @@ class Place:
         assert answer.status_code == 200, answer.text
         await self.relay.changes_followed()
 
+    async def listed(self, path: str) -> list[dict[str, Any]]:
+        answer = await self.relay.call("GET", path)
+        assert answer.status_code == 200, answer.text
+        return cast("list[dict[str, Any]]", answer.json()["items"])
+
     def sent(self, part: str) -> list[str]:
         """The request lines that the store saw, with this text."""
         lines = [seen.line.decode() for seen in self.store.requests]

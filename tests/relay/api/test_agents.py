@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from agent.wire.destination import CONTROL
+from agent.wire.enrolment import PATH
 from agent.wire.token import AccessToken
 from relay.database import overview
 from tests.relay.api.scene import Relay
+from tests.relay.api.test_enrolment import Machine
 
 
 async def test_a_new_agent_comes_with_its_token(relay: Relay) -> None:
@@ -34,11 +36,13 @@ async def test_an_agent_with_a_tunnel_is_online(relay: Relay) -> None:
     tunnel = relay.tunnel(agent["id"], stores=("shop.lan", "b2b.shop.lan"))
     tunnel.published.add(CONTROL)
     shown = (await relay.call("GET", f"/v1/agents/{agent['id']}")).json()
-    assert (shown["state"], shown["since"]) == ("online", int(tunnel.since))
+    assert (shown["state"], shown["flapping"], shown["remedy"]) == ("online", False, None)
+    assert abs(shown["since"] - relay.clock()) < 5
     assert abs(shown["last_seen_at"] - relay.clock()) < 5
     assert shown["tunnels"] == [
         {
             "instance": "ins_aaaaaaaaaaaaaaaa",
+            "node": "local",
             "remote": "203.0.113.7",
             "transport": "tcp",
             "slot": 0,
@@ -49,8 +53,58 @@ async def test_an_agent_with_a_tunnel_is_online(relay: Relay) -> None:
             "stores": ["b2b.shop.lan:80", "shop.lan:80"],
         }
     ]
+    assert [store["store"] for store in shown["stores"]] == ["b2b.shop.lan:80", "shop.lan:80"]
     tunnel.gone = True
     assert (await relay.call("GET", f"/v1/agents/{agent['id']}")).json()["state"] == "never"
+
+
+async def test_an_agent_whose_tunnels_say_nothing_is_degraded(relay: Relay) -> None:
+    """Online is a tunnel that answers; where none does at the moment, the state says so, and what to do."""
+    agent = await relay.agent()
+    tunnel = relay.tunnel(agent["id"])
+    tunnel.silent = True
+    shown = (await relay.call("GET", f"/v1/agents/{agent['id']}")).json()
+    assert shown["state"] == "degraded"
+    assert "postern-agent check" in shown["remedy"]["en"]
+    assert [each["id"] for each in (await relay.call("GET", "/v1/agents?state=degraded")).json()["items"]] == [
+        agent["id"]
+    ]
+    assert (await relay.call("GET", "/v1/agents?state=online")).json()["items"] == []
+    status = (await relay.call("GET", "/v1/status")).json()
+    assert (status["agents"]["degraded"], status["agents"]["online"]) == (1, 0)
+    assert [(each["id"], each["state"]) for each in status["worst"]] == [(agent["id"], "degraded")]
+
+
+async def test_agents_are_searched_for(relay: Relay) -> None:
+    """By a part of the name in any case, taken literally; by version; together with the state; in whole parts."""
+    names = ("Lyon nord", "Lyon sud", "Paris", "100% bio", "1000 bio")
+    made = {name: await relay.agent(name) for name in names}
+    for name in ("Lyon nord", "Paris"):
+        signed = Machine(made[name]["token"]).signed()
+        assert (await relay.client.post(PATH, content=signed.body, headers=signed.headers)).status_code == 200
+    relay.tunnel(made["Lyon sud"]["id"])
+
+    async def found(query: str) -> list[str]:
+        listed, cursor = [], ""
+        while True:
+            part = (await relay.call("GET", f"/v1/agents?limit=1&{query}{cursor}")).json()
+            listed += [each["name"] for each in part["items"]]
+            if part["next"] is None:
+                return listed
+            assert part["items"], "a part is empty although more follow"
+            cursor = f"&cursor={part['next']}"
+
+    assert await found("q=LYON") == ["Lyon nord", "Lyon sud"]
+    assert await found("q=0%25") == ["100% bio"]
+    assert await found("q=_") == []
+    assert await found("state=offline") == ["Lyon nord", "Paris"]
+    assert await found("state=never") == ["100% bio", "1000 bio"]
+    assert await found("state=online") == ["Lyon sud"]
+    assert await found("q=lyon&state=offline") == ["Lyon nord"]
+    assert await found("version=9.9.9") == []
+    versions = (await relay.call("GET", "/v1/status")).json()["versions"]
+    (version,) = versions
+    assert (versions[version], await found(f"version={version}")) == (2, ["Lyon nord", "Paris"])
 
 
 async def test_agents_are_listed_by_name_in_parts(relay: Relay) -> None:
@@ -92,7 +146,7 @@ async def test_options_go_beyond_one_part(relay: Relay, monkeypatch: pytest.Monk
 
 
 async def test_an_option_is_found_behind_many_that_are_none(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what fits counts against the most that are given; how far is looked is bounded too."""
+    """Only what fits counts against the most that are given."""
     monkeypatch.setattr("relay.api.agents.LIMIT_MOST", 1)
     monkeypatch.setattr("relay.api.agents.OPTIONS_MOST", 1)
     for number in range(4):
@@ -100,8 +154,6 @@ async def test_an_option_is_found_behind_many_that_are_none(relay: Relay, monkey
     relay.tunnel(last["id"])
     query = "/v1/agents?state=online&as=options"
     assert (await relay.call("GET", query)).json() == [{"value": last["id"], "label": "Shop 3"}]
-    monkeypatch.setattr("relay.api.agents.OPTIONS_PARTS", 3)
-    assert (await relay.call("GET", query)).json() == []
 
 
 async def test_instances_are_read_for_many_agents_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,10 @@ async def creations(relay: Relay) -> dict[str, Any]:
     connection = await relay.connection(agent["id"], "parent")
     triggers = f"/v1/connections/{connection['id']}/triggers"
     trigger = await relay.made(triggers, {"kind": "order-updated", "url": "https://hooks.example.com/"})
+    alert = await relay.made("/v1/alerts", {"url": "https://hooks.example.com/"})
     return {
+        "/v1/alerts": {},
+        f"/v1/alerts/{alert['id']}/secrets": None,
         triggers: {"kind": "order-updated", "pull": True},
         f"/v1/triggers/{trigger['id']}/secrets": None,
         "/v1/agents": {"name": "Lyon"},

@@ -94,7 +94,9 @@ async def test_ambiguous_states(place: Place) -> None:
 
 async def test_unknown_order(place: Place) -> None:
     """An order that is not there is 404."""
-    problem(await place.change({"order_id": 999, "state": 4}), 404, "not_in_store")
+    told = problem(await place.change({"order_id": 999, "state": 4}), 404, "not_in_store")
+    assert "999" in told["detail"]
+    assert place.sent("POST") == []
 
 
 async def test_without_the_history(place: Place) -> None:
@@ -123,6 +125,7 @@ async def test_old_versions_without_the_history(place: Place) -> None:
 async def test_scopes(place: Place, scope: str) -> None:
     """Changing takes `forward`."""
     problem(await place.change({"order_id": 2, "state": 4}, as_=scope), 403, "forbidden")
+    assert place.sent("/api/") == []
 
 
 @pytest.mark.parametrize(
@@ -154,6 +157,52 @@ async def test_repeats(place: Place) -> None:
     assert place.histories(2) == [1, 4, 5]
     assert len(place.store.mails) == 1
     problem(await place.change({"order_id": 3, "state": 4}, key=KEY), 422, "invalid")
+
+
+async def test_a_change_is_on_record(place: Place) -> None:
+    """Who changed which order of which connection, from what to what; once for one key, and not if nothing changed."""
+    wish = {"order_id": 2, "state": 4}
+    for _ in range(3):
+        assert (await place.change(wish, key=KEY)).status_code == 200
+    assert (await place.change(wish)).json()["changed"] is False
+    assert (await place.change({"order_id": 2, "state": 5})).json()["changed"] is True
+    (actor,) = [each["id"] for each in await place.listed("/v1/tokens") if each["name"] == "for forward"]
+    told = [(each["actor"], each["source"], each["subject"], each["details"]) for each in await changes_of(place)]
+    assert told == [
+        (
+            actor,
+            "198.51.100.9",
+            place.connection,
+            {"order": 2, "previous_state": before, "state": state, "outcome": how},
+        )
+        for before, state, how in ((4, 5, "changed"), (1, 4, "changed"))
+    ]
+
+
+async def test_a_change_found_after_a_crash_is_on_record_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The relay died between the store's deed and the record: whoever repeats it finds it, and it is noted then."""
+    wish = {"order_id": 2, "state": 4}
+    await crash(place, wish, monkeypatch, sends=True)
+    assert await changes_of(place) == []
+    for _ in range(2):
+        assert (await place.change(wish, key=KEY)).headers["idempotency-replayed"] == "true"
+    assert [each["details"]["state"] for each in await changes_of(place)] == [4]
+
+
+async def test_a_change_that_nobody_knows_of_is_on_record_as_such(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went out, and what the store did with it is not known."""
+    hang_up_on_posts(place, monkeypatch, then="before_answer")
+    problem(await place.change({"order_id": 2, "state": 4}), 502, "store_closed_early")
+    assert [each["details"]["outcome"] for each in await changes_of(place)] == ["unknown"]
+
+
+async def test_what_was_refused_is_not_on_record(place: Place) -> None:
+    """Nothing was changed."""
+    await place.lacking({"orders": ["GET"], "order_states": ["GET"]})
+    problem(await place.change({"order_id": 2, "state": 4}), 502, "permission_missing")
+    assert await changes_of(place) == []
 
 
 async def test_many_at_once(place: Place) -> None:
@@ -229,6 +278,12 @@ async def test_nobody_knows(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     place.store.knobs.hang_up = "never"
     assert (await place.change(wish, key=KEY)).json()["current_state"] == 4
     assert place.histories(2) == [1, 4]
+
+
+async def changes_of(place: Place) -> list[dict[str, Any]]:
+    """What is on record of its orders, newest first."""
+    listed = await place.listed(f"/v1/audit?subject={place.connection}")
+    return [each for each in listed if each["action"] == "order.change_state"]
 
 
 def hang_up_on_posts(place: Place, monkeypatch: pytest.MonkeyPatch, *, then: str) -> None:

@@ -20,7 +20,7 @@ async def test_agents_are_counted_by_state(relay: Relay) -> None:
     relay.tunnel(offline["id"]).gone = True
     await relay.connection(online["id"])
     status = (await relay.call("GET", "/v1/status", as_="status")).json()
-    assert status["agents"] == {"online": 1, "offline": 1, "never": 1, "revoked": 1}
+    assert status["agents"] == {"online": 1, "degraded": 0, "offline": 1, "never": 1, "revoked": 1}
     assert status["connections"] == 1
     listed = (await relay.call("GET", "/v1/agents")).json()["items"]
     assert [agent["state"] for agent in listed] == ["online", "offline", "revoked", "never"]
@@ -39,7 +39,7 @@ async def test_an_agent_that_never_enrolled_may_still_be_online(relay: Relay) ->
     """A tunnel counts, whatever the database knows; the counts still add up."""
     relay.tunnel((await relay.agent())["id"])
     status = (await relay.call("GET", "/v1/status")).json()
-    assert status["agents"] == {"online": 1, "offline": 0, "never": 0, "revoked": 0}
+    assert status["agents"] == {"online": 1, "degraded": 0, "offline": 0, "never": 0, "revoked": 0}
 
 
 async def test_an_operator_sees_all_or_one(relay: Relay) -> None:

@@ -49,6 +49,7 @@ def test_every_setting_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "trusted_proxies": "10.0.0.0/8, fd00::/8",
         "database_url": "postgresql://u@db/x",
         "master_key_file": "/keys",
+        "access_log": "failed",
     }
     assert set(given) == set(Settings.model_fields)
     by_flag = load(None, given)

@@ -186,7 +186,10 @@ async def test_a_client_that_is_gone_frees_the_store(served: Served) -> None:
         await served.scene.until(lambda: served.scene.store.requests)
         client.writer.write_eof()
         await served.scene.until(lambda: not served.scene.hall.fronts)
+    (visit,) = served.scene.store.visits
+    await served.scene.until(visit.ended.is_set)
     await served.scene.until(lambda: not served.scene.held())
+    assert len(visit.requests) == 1
 
 
 @pytest.mark.parametrize("whole", [True, False])

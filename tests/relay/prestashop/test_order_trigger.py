@@ -12,7 +12,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import structlog
 
+from relay.gateway import pool
 from relay.gateway.call import Answer
 from relay.prestashop import order_trigger, triggering
 from relay.prestashop.order_trigger import OrderCycle, moment_of
@@ -21,7 +23,18 @@ from relay.prestashop.triggering import Triggering, wait_after
 from relay.prestashop.values import Facts
 from relay.prestashop.watermark import Watermark
 from relay.records import Connection
-from relay.trigger_records import Cycle, DeskAwayError, Fault, Lease, LeaseLostError, Mark, TriggerKind, Work
+from relay.trigger_records import (
+    Cycle,
+    DeskAwayError,
+    Entry,
+    Fault,
+    Lease,
+    LeaseLostError,
+    Mark,
+    Section,
+    TriggerKind,
+    Work,
+)
 from tests.relay.prestashop.scene import Place, place
 
 ZONE = "Europe/Madrid"
@@ -176,8 +189,9 @@ async def test_what_was_read_before_a_failure_counts(monkeypatch: pytest.MonkeyP
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
-async def test_a_stores_troubles_are_named(knobs: dict[str, str], code: str) -> None:
+async def test_a_stores_troubles_are_named(monkeypatch: pytest.MonkeyPatch, knobs: dict[str, str], code: str) -> None:
     """And nothing is lost by them."""
+    monkeypatch.setattr(pool, "PAUSE_SECONDS_MOST", 0)
     async with followed() as (here, follower):
         change(here, ids(here)[0])
         before = {name: getattr(here.store.knobs, name) for name in knobs}
@@ -271,6 +285,9 @@ class Desk:
     async def marks(self, _lease: Lease, _subjects: Sequence[int]) -> dict[int, Mark]:
         return {}
 
+    async def entries(self, _lease: Lease, _section: Section, _above: int, _most: int) -> list[Entry]:
+        return []
+
     async def finish(self, _lease: Lease, cycle: Cycle, *, next_run_at: int) -> None:
         if self.away:
             raise DeskAwayError("no answer")
@@ -335,4 +352,11 @@ async def test_a_slow_cycle_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_a_database_that_is_away_loses_a_cycle_and_no_more() -> None:
     """It is logged without a traceback; the lease runs out, and the cycle comes again."""
     async with place() as here:
-        await triggers(here, Desk(away=True), here.connection).work(work(time_zone=ZONE))
+        desk = Desk(away=True)
+        with structlog.testing.capture_logs() as lines:
+            await triggers(here, desk, here.connection).work(work(time_zone=ZONE))
+        assert [(line["log_level"], line["reason"]) for line in lines] == [("warning", "no answer")]
+        assert "exc_info" not in lines[0]
+        desk.away = False
+        await triggers(here, desk, here.connection).work(work(time_zone=ZONE))
+        assert [cycle.fault for cycle, _ in desk.finished] == [None]

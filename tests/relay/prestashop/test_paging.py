@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.gateway.call import Answer
 from relay.prestashop.paging import CursorError, Reader, ahead, decode_cursor, encode_cursor
 from relay.prestashop.query import Query
 from relay.prestashop.rows import Row
@@ -68,15 +69,13 @@ async def test_lists_that_do_not_keep_order(ids: list[int]) -> None:
     """Rows that come otherwise than asked for are an error: they would be read for ever, or with holes."""
 
     class Unruly(Shop):
-        def __init__(self) -> None:
-            """Of no connection."""
-
-        async def rows(self, query: Query) -> list[Row]:
+        async def answered(self, query: Query) -> tuple[list[Row], Answer]:
             del query
-            return [Row(id_, {}) for id_ in ids]
+            return [Row(id_, {}) for id_ in ids], Answer(200, "OK", (), b"", 0.1)
 
-    with pytest.raises(StoreError) as caught:
-        await Reader(Query("products")).page(Unruly(), 0, 2)
+    async with place() as here:
+        with pytest.raises(StoreError) as caught:
+            await Reader(Query("products")).page(Unruly(here.gateway, here.connection), 0, 2)
     assert caught.value.code == "store_out_of_order"
 
 

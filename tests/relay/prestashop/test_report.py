@@ -7,8 +7,9 @@ import dataclasses
 from pydantic import SecretStr
 
 from agent.wire.destination import Destination
-from relay.prestashop.diagnosis import Step, Trouble
-from relay.prestashop.report import Offer, Report, Writer
+from relay.prestashop.diagnosis import Accepted, Step, Trouble
+from relay.prestashop.reading import Around, Root
+from relay.prestashop.report import WANTED, Offer, Report, Writer
 from relay.records import Connection, KeyPlace, Mode, StoreUrl
 
 CONNECTION = Connection(
@@ -34,6 +35,15 @@ def test_a_hop_that_fails_late_takes_what_stood_on_it_along() -> None:
     writer.failed(Trouble(Step.ONLINE, "tunnel_lost"))
     assert statuses(writer.report) == {"agent": "passed", "online": "failed"}
     assert [step.ms for step in writer.report.steps[:3]] == [1.3, 1.3, None]
+
+
+def test_the_shops_time_zone_is_wanted() -> None:
+    """A key that may do all else, and that a trigger would stop at."""
+    writer = Writer(CONNECTION)
+    grants = {name: methods for name, methods in WANTED.items() if name != "configurations"}
+    writer.accepted(Accepted(Root("the shop", grants), Around(b"", b"", b"")), None)
+    assert writer.report.ok
+    assert writer.report.missing == {"configurations": ("GET",)}
 
 
 def test_offers() -> None:

@@ -138,5 +138,5 @@ async def test_retry_after() -> None:
             head = f"HTTP/1.1 429 Too Many Requests\r\nRetry-After: {text}\r\nContent-Length: 0\r\n\r\n"
             here.store.knobs.raw_answer = head.encode()
             with pytest.raises(StoreError) as caught:
-                await here.shop.rows(Query("orders"))
+                await here.shop_with("full", account=text).rows(Query("orders"))
             assert caught.value.retry_after == seconds

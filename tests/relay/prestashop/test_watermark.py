@@ -138,6 +138,17 @@ STEP = st.one_of(
 @given(steps=st.lists(STEP, max_size=40), begin=st.sampled_from([AUTUMN - 600, AUTUMN, SPRING, SUMMER]))
 @example(steps=[("change", 1, 1), ("set_clock", -3000, 0), ("cycle", False, 0)], begin=AUTUMN)
 @example(steps=[("change", 1, 295), ("cycle", 0, 0), ("set_clock", 4000, 0), ("cycle", 0, 0)], begin=AUTUMN - 600)
+@example(
+    steps=[
+        ("burst", 9, 0),
+        ("cycle", False, 0),
+        ("set_clock", -3000, 0),
+        ("change", 1, 0),
+        ("cycle", False, 0),
+        ("set_clock", 4000, 0),
+    ],
+    begin=AUTUMN - 600,
+)
 def test_every_orders_last_state_is_told_and_nothing_twice(  # noqa: C901 - one case a kind of event
     steps: list[tuple[str, int, int]], begin: int
 ) -> None:
@@ -206,6 +217,22 @@ def test_a_row_that_is_seen_late_while_the_clock_is_set_forward_is_told() -> Non
         assert trigger.cycle(shop)
         shop.pass_time(30)
     assert [row.id for row in trigger.told] == [1]
+
+
+def test_a_clock_that_is_set_back_in_the_middle_of_a_sweep_and_then_forward_loses_nothing() -> None:
+    """Only a later page of the sweep tells that the clock was back, and that is remembered for the next sweep."""
+    shop = Shop(SUMMER)
+    trigger = started(shop)
+    for order in range(100, 109):
+        shop.change(order)
+    assert not trigger.cycle(shop)
+    shop.ahead = -3000
+    shop.change(1)
+    assert trigger.cycle(shop)
+    shop.ahead = 1000
+    shop.pass_time(OVERLAP_SECONDS)
+    trigger.catch_up(shop)
+    check(shop, trigger)
 
 
 def test_the_hour_that_comes_twice_is_read_twice() -> None:

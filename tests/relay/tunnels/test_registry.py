@@ -8,7 +8,13 @@ import time
 import pytest
 
 from agent.wire.limits import CHANNELS_PER_TUNNEL
-from relay.tunnels.registry import LOST_REMEMBERED, LOST_REMEMBERED_SECONDS, TUNNELS_PER_INSTANCE, Registry
+from relay.tunnels.registry import (
+    LOST_REMEMBERED,
+    LOST_REMEMBERED_SECONDS,
+    TUNNELS_PER_INSTANCE,
+    TWIN_SECONDS,
+    Registry,
+)
 from relay.tunnels.tunnel import WIND_UP_SECONDS, Tunnel
 from tests.relay.tunnels.scene import AGENT, ONE, REPLICA, SHOP, TWO, Clock, Played
 
@@ -204,6 +210,28 @@ async def test_a_clone_may_come_when_the_other_has_gone(registry: Registry) -> N
     assert Played(registry).claim(0, TWO, 2).tunnel.lost
     registry.remove(original.tunnel)
     assert Played(registry).claim(0, TWO, 3).tunnel.usable
+
+
+async def test_machines_restored_from_one_snapshot_are_told_apart(registry: Registry) -> None:
+    """They bear one process's name; the same dial of the same slot cannot come twice. One draws another name, and then
+    the two replace each other no longer than any two."""
+    reported: list[Tunnel] = []
+    registry.on_clones = reported.append
+    Played(registry).claim(0, ONE, 3)
+    other_slot = Played(registry).claim(1, ONE, 3)
+    copy = Played(registry).claim(0, ONE, 4)
+    original = Played(registry).claim(0, ONE, 4)
+    assert reported == [copy.tunnel]
+    assert copy.tunnel.disputed
+    assert copy.tunnel.usable
+    assert original.heard("retry_after") == [{"type": "retry_after", "seconds": TWIN_SECONDS}]
+    assert "machine" in original.heard("bye")[0]["reason"]
+    assert original.tunnel.lost
+    assert other_slot.tunnel.usable, "whose it is cannot be known"
+    Played(registry).claim(0, TWO, 5)
+    Played(registry).claim(0, ONE, 5)
+    assert Played(registry).claim(0, TWO, 6).tunnel.lost
+    assert len(reported) == 2
 
 
 async def test_an_instance_cannot_pile_up_tunnels(registry: Registry) -> None:

@@ -133,7 +133,7 @@ async def running() -> AsyncIterator[Scene]:
     for sock in sockets:
         sock.setblocking(False)
     acceptor = await listen(listening, authority, sockets[0])
-    gateway: Any = SimpleNamespace(clock=loop.time, draining=False)
+    gateway: Any = SimpleNamespace(clock=loop.time, draining=False, refuse=lambda *_: "req_0")
 
     async def admits(sha256: str) -> bool:
         return await scene.admits(sha256)
