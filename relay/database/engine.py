@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import (
@@ -34,6 +36,8 @@ TRANSACTION_SECONDS = 10.0
 """Deadline of any transaction, waiting for its turn included."""
 BUSY_SECONDS = 5
 """How long a writer waits for one in another process, or for a lock."""
+SWITCH_SECONDS = 0.01
+"""Between two tries to have a new file journal ahead, which takes milliseconds."""
 CONNECT_SECONDS = 5
 POOL = 8
 """Connections to the database per process; the hot path holds none."""
@@ -181,10 +185,27 @@ def _create_engine(url: URL) -> AsyncEngine:
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver
+    connection.run_async(_journal_ahead)
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "foreign_keys = ON", f"busy_timeout = {BUSY_SECONDS * 1000}"):
-        cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+async def _journal_ahead(connection: aiosqlite.Connection) -> None:
+    """Have the file journal ahead (WAL).
+
+    Where two processes ask a new file for this together SQLite refuses one at once, whatever its busy timeout.
+    """
+    async with asyncio.timeout(BUSY_SECONDS):
+        while True:
+            try:
+                await connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+                await asyncio.sleep(SWITCH_SECONDS)
+            else:
+                return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -87,8 +87,9 @@ REACH = {
         "DELETE /v1/accounts/{account}",
     ],
 }
-ENDLESS = {"GET /v1/events"}
-"""For whoever may see the status; what has no end cannot be asked for here (tests/system/test_events.py)."""
+ELSEWHERE = {"GET /v1/events", "GET /metrics"}
+"""For whoever may see the status; one has no end (tests/system/test_events.py), one is of all accounts together
+(tests/relay/api/test_metrics.py)."""
 OPERATIONS = [(operation, scope) for scope, operations in REACH.items() for operation in operations]
 
 
@@ -110,7 +111,7 @@ async def test_the_table_names_every_operation(relay: Relay) -> None:
         for method, operation in methods.items()
         if operation.get("security") == [{"api_token": []}]
     }
-    assert secured == {operation for operation, _ in OPERATIONS} | ENDLESS
+    assert secured == {operation for operation, _ in OPERATIONS} | ELSEWHERE
 
 
 @pytest.mark.parametrize(("operation", "needed"), OPERATIONS)

@@ -55,6 +55,21 @@ async def test_many_processes_come_first(empty: str, tmp_path: Path) -> None:
     await database.close()
 
 
+async def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    """None is told that the file is locked while another has it journal ahead."""
+
+    async def look(file: Path) -> str:
+        database = await open_database(file, migrate=False)
+        async with database.reading() as session:
+            mode = await session.scalar(text("PRAGMA journal_mode"))
+        await database.close()
+        return str(mode)
+
+    for n in range(20):
+        modes = await asyncio.gather(*(look(tmp_path / f"{n}.db") for _ in range(8)))
+        assert set(modes) == {"wal"}
+
+
 async def test_failed_migration_leaves_nothing(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that fails halfway leaves no table behind, so that the next try starts clean."""
     from alembic import op  # noqa: PLC0415 - patched where the step finds it

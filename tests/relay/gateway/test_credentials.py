@@ -42,8 +42,9 @@ def refused(message: Message, status: int, code: str) -> None:
 
 
 def nameless(message: Message) -> bytes:
-    """The whole answer, without what names the request and nothing else."""
-    return re.sub(rb"(Postern-Request: req_)[0-9a-f]{16}", rb"\1", message.head) + message.body
+    """The whole answer, without what names the request and dates it, and nothing else."""
+    undated = re.sub(rb"(?m)^Date: .{25} GMT\r$", b"", message.head)
+    return re.sub(rb"(Postern-Request: req_)[0-9a-f]{16}", rb"\1", undated) + message.body
 
 
 KEYS_THAT_OPEN = {
