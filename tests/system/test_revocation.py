@@ -132,10 +132,15 @@ def test_the_agent_hears_of_its_revocation_and_ends(standing: dict[str, Standing
     problem_of(Finished([], 78, "", one.agent.program.text(), 0.0), "postern-agent")
 
 
-def test_the_other_agents_never_noticed(connection: Connection, lan: Lan) -> None:
-    """Revoking one agent's things cuts nobody else."""
+def test_the_other_agents_never_noticed(road: Road, slow: Shop, connection: Connection, lan: Lan) -> None:
+    """Revoking one agent cuts nobody else."""
     assert connection.ask("/api/orders?limit=1").status == 200
-    assert '"tunnel lost' not in lan.agent.program.text()
+    before = lan.agent.program.text().count("tunnel lost")
+    one = road.start_agent(road.new_agent(), [f"http://slow.test={HOST}:{slow.port}"])
+    assert road.command("agents", "revoke", one.entry.id).status == 0
+    assert one.program.ends(END_SECONDS) == CONFIGURATION
+    assert connection.ask("/api/orders?limit=1").status == 200
+    assert lan.agent.program.text().count("tunnel lost") == before
 
 
 @pytest.mark.parametrize("what", ["agent", "instance", "token"])
