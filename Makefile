@@ -5,6 +5,9 @@ VENV := .venv
 PYTHON ?= python3
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+# Tests that measure, or play with the time of whole programs: one after the other, when nothing else runs.
+APART := tests/bench tests/demo tests/transparency/test_slow_clients.py \
+	$(addprefix tests/system/test_,$(addsuffix .py,care crowd memory storms))
 
 .PHONY: demo install check test lab bench clean
 
@@ -19,11 +22,12 @@ check: $(INSTALLED)
 	$(VENV)/bin/mypy
 
 test: $(INSTALLED)
-	$(RUN) -m pytest -m "not lab" $(PYTEST)
+	@$(RUN) -m pytest -m "not lab" -n logical --dist loadfile $(APART:%=--ignore=%); together=$$?; \
+	$(RUN) -m pytest $(APART) && exit $$together
 
 lab: $(INSTALLED)
 	@PYTHON=$(RUN) tests/lab/prepare.sh
-	$(RUN) -m pytest -m lab tests/lab $(PYTEST)
+	$(RUN) -m pytest -m lab tests/lab
 
 bench: $(INSTALLED)
 	$(RUN) -m tests.bench $(BENCH)

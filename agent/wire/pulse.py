@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import time
 from enum import Enum
 from typing import Any
@@ -34,13 +35,18 @@ class Verdict(Enum):
 class Pulse:
     """Of one tunnel. Times are monotonic seconds; a login, with which it begins, is a proof of life."""
 
-    __slots__ = ("_asked", "_suspected", "_tries", "_waiting", "heard", "round_trip")
+    __slots__ = ("_asked", "_suspected", "_tries", "_waiting", "_wanted", "heard", "lap", "measured_at", "round_trip")
 
     def __init__(self, now: float) -> None:
         self.heard = now
         """When something came last."""
         self.round_trip: float | None = None
         """Smoothed, seconds; None until the first answer."""
+        self.lap = 0.0
+        """The last one that was measured, …"""
+        self.measured_at = -math.inf
+        """… and when."""
+        self._wanted = False
         self._waiting: float | None = None
         """Since when something is sent that nothing has come after."""
         self._suspected = False
@@ -74,10 +80,15 @@ class Pulse:
         """Somebody has reason to doubt: ask at once."""
         self._suspected = True
 
+    def want(self) -> None:
+        """Somebody wants to know how long the way takes now."""
+        self._wanted = True
+
     def answer(self, asked: float, now: float) -> None:
         """A question of that moment was answered."""
-        taken = now - asked
-        self.round_trip = taken if self.round_trip is None else self.round_trip + SMOOTHING * (taken - self.round_trip)
+        self.lap, self.measured_at = now - asked, now
+        known = self.lap if self.round_trip is None else self.round_trip
+        self.round_trip = known + SMOOTHING * (self.lap - known)
         self.hear(now)
 
     def oversleep(self, now: float) -> None:
@@ -97,11 +108,12 @@ class Pulse:
         return Verdict.DEAD if self._tries >= KEEPALIVE_UNANSWERED else self._ask(now)
 
     def _due(self, now: float, quiet: float) -> bool:
-        return self._suspected or self.round_trip is None or now - self.heard >= quiet
+        return self._suspected or self._wanted or self.round_trip is None or now - self.heard >= quiet
 
     def _ask(self, now: float) -> Verdict:
         self._tries += 1
         self._asked = now
+        self._wanted = False
         return Verdict.ASK
 
 

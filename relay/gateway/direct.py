@@ -13,6 +13,7 @@ from agent.wire.limits import DIAL_SECONDS
 from agent.wire.stream import Receiver, Stream
 from relay.gateway.errors import GatewayError
 from relay.gateway.targets import Address, ForbiddenTargetError, UnknownNameError, public_addresses
+from relay.gateway.way import DIRECT, DirectWay
 from relay.records import Connection
 
 ADDRESSES = 8
@@ -31,11 +32,11 @@ class DirectRoute:
         self._look_up = look_up
         self._own_names = own_names
 
-    async def open(self, connection: Connection) -> tuple[Stream, Callable[[], str]]:
+    async def open(self, connection: Connection) -> tuple[Stream, DirectWay]:
         """Raises GatewayError."""
         try:
             async with asyncio.timeout(DIAL_SECONDS):
-                return await self._open(connection.store.destination), lambda: "store_closed_early"
+                return await self._open(connection.store.destination), DIRECT
         except TimeoutError:
             raise GatewayError("store_timeout", "no connection in time") from None
         except ForbiddenTargetError as error:

@@ -13,6 +13,7 @@ from relay.gateway.body import Body, Chunked, Counted, UntilClose
 from relay.gateway.errors import GatewayError, Outcome
 from relay.gateway.http1 import BARE_LF, HEAD_BYTES, AnswerHead, MalformedError, RequestHead, read_answer
 from relay.gateway.target import Target
+from relay.gateway.way import DIRECT, Way
 from relay.records import Connection
 
 INTERIM_ANSWERS = 16
@@ -75,7 +76,7 @@ class Exchange:
         "_answer", "_answer_body", "_buffer", "_dispatcher", "_early", "_interim", "_kept", "_line", "_over",
         "_written", "background", "began", "beside", "bytes_in", "bytes_out", "client", "connection", "ended", "era",
         "error", "first_at", "kept", "keyless", "left", "look", "number", "opener", "own", "progress", "request",
-        "request_ended", "retried", "sent_at", "store_key", "target", "trial",
+        "request_ended", "retried", "sent_at", "store_key", "target", "trial", "way",
     )  # fmt: skip
 
     def __init__(
@@ -109,11 +110,13 @@ class Exchange:
         """What tells it from all others; counting up, it would tell tenants of each other."""
         self.opener = 0
         """The number of the exchange for which its line was opened; 0: it had no line."""
+        self.way: Way = DIRECT
+        """That of the line on which it was sent last."""
         self.progress = self.began = now
-        self.sent_at = 0.0
-        """When its head was given to a line, the last one if there were two; 0: never. Monotonic seconds, as all."""
-        self.first_at = self.ended = 0.0
-        """When the store's final answer began; 0: it did not."""
+        self.sent_at = self.first_at = self.ended = 0.0
+        """When its head was given to a line (the last, of two); when the store's final answer began; when it
+        was over. Monotonic seconds, as all; 0: never.
+        """
         self.error: GatewayError | None = None
         """What the relay answered itself, or why the answer broke off."""
         self.left = False
@@ -129,8 +132,7 @@ class Exchange:
         self._interim = 0
         self._kept = False
         """Whether the answer's head has told the connector that its connection stays open."""
-        self._written = False
-        self._over = False
+        self._written = self._over = False
 
     @property
     def id(self) -> str:

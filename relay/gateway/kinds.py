@@ -26,6 +26,11 @@ class Kind(NamedTuple):
     light: bool
 
 
+def family_of(kind: Kind) -> tuple[bytes, ...]:
+    """What it has in common with pages of other lengths of the same list."""
+    return kind[:3]
+
+
 def kind_of(method: bytes, path: bytes) -> Kind:
     """`path` is what the store gets, from `/api` on."""
     path, _, query = path.partition(b"?")

@@ -15,7 +15,11 @@ other: so each kind has its own baseline, and what is compared is by how much ea
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
+
+from relay.gateway.baselines import LEAST_SECONDS, STILL_SLOW, Baselines
 
 FIRST = 1
 """At a store of which nothing is known."""
@@ -25,10 +29,8 @@ SPARE = 1.35
 """So many may only wait at the store (the one that is always let through, and what hides the way there), …"""
 SPARE_PART = 0.1
 """… and this part of the limit: the more there are, the less exactly latencies tell."""
-MANY = 8
+MANY = 12
 """Of so many workers and more one is left free, for lookups and for the shop's visitors."""
-LEAST_SECONDS = 1e-4
-"""No answer takes less."""
 NOTHING_SECONDS = 0.01
 """A delay that the relay and the line may have made themselves; PrestaShop takes 20 ms for its smallest answer."""
 ERRORS = 1.5
@@ -41,12 +43,6 @@ REST_SAMPLES = 24
 """… what is exact enough there, and answers that are enough in any case."""
 SAMPLES = 64
 """Answers that are enough to judge any limit by."""
-ALONE_PART = 1 / 8
-"""How far the answer to a request that was alone at the store moves its kind's baseline."""
-KINDS = 64
-"""Kinds of requests with a baseline, for each store."""
-STILL_SLOW = 1.2
-"""A store that is slower than that at rest, and no quicker than by its share, had even then too much to do."""
 LONG_SECONDS = 3.0
 """Answers that take longer are judged by their baseline alone: a rest would last too long."""
 PATIENCE_SECONDS = 2.0
@@ -62,7 +58,7 @@ much, it was not the store's crowd that made them slow.
 PROVEN_SECONDS = 1.0
 PROVEN_ANSWERS = 20
 """For so long one that has stood the proof is not doubted."""
-AGAIN = (5.0, 240.0)
+AGAIN = (15.0, 240.0)
 """How many seconds a limit that made answers wait is not tried again: AGAIN_MORE times as long after each vain try, up
 to the second.
 """
@@ -83,15 +79,17 @@ class Epoch:
     answers: int = 0
     faults: int = 0
     beside: float = 0.0
+    reached: float = 0.0
     slowdown: float = 0.0
     squares: float = 0.0
     seconds: float = 0.0
     delay: float = 0.0
 
-    def add(self, beside: int, seconds: float, baseline: float) -> None:
+    def add(self, beside: tuple[int, int], seconds: float, baseline: float) -> None:
         slowdown = seconds / baseline
         self.answers += 1
-        self.beside += beside
+        self.beside += sum(beside) / 2
+        self.reached += max(beside)
         self.slowdown += slowdown
         self.squares += slowdown * slowdown
         self.seconds += seconds
@@ -102,14 +100,19 @@ class Epoch:
         slowdown = self.slowdown / count
         variance = max(0.0, self.squares / count - slowdown * slowdown)
         error = math.sqrt(variance / count) / slowdown
-        return Seen(self.beside / count, slowdown, error, self.seconds / count, self.delay / count)
+        return Seen(
+            self.beside / count, self.reached / count, slowdown, error, self.seconds / count, self.delay / count
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Means of an epoch. `beside`: requests at the store; `slowdown`: latency by baseline; `delay`: above it."""
+    """Means of an epoch. `beside`: requests at the store while one was waited for; `reached`: when it was sent or
+    answered, whichever were more; `slowdown`: latency by baseline; `delay`: above it.
+    """
 
     beside: float
+    reached: float
     slowdown: float
     error: float
     """Standard error of the slowdown, as a part of it."""
@@ -121,31 +124,31 @@ class Seen:
         return self.beside / max(self.slowdown * (1 - errors * self.error), 1e-3)
 
 
+def _itself(kind: Hashable) -> Hashable:
+    return kind
+
+
 class Limit:
     """Pure: `at` is the limit in force. Times are monotonic seconds."""
 
     __slots__ = (
-        "_again_seconds", "_bad", "_baselines", "_began", "_climbing", "_doubted", "_epoch", "_guessed",
-        "_proven_until", "_rest_at", "_rested", "_rested_from", "_resting", "_slowdown", "_try_again_at", "_unsure",
+        "_again_seconds", "_bad", "_baselines", "_began", "_climbing", "_doubted", "_epoch",
+        "_proven_until", "_rest_at", "_rested", "_rested_from", "_resting", "_try_again_at",
         "at", "era",
     )  # fmt: skip
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, family: Callable[[Any], Hashable] = _itself) -> None:
         self.at = FIRST
         self.era = 0
         """Of the requests that are let go now: what was let go in an earlier one tells nothing of this limit."""
         self._climbing = True
         self._resting = -1
         """The era of the rest that is watched."""
-        self._baselines: dict[object, float] = {}
-        self._guessed: set[object] = set()
-        """Kinds that were seen only under load."""
-        self._unsure = 0
+        self._baselines = Baselines(family)
         self._doubted = False
-        self._slowdown = 1.0
         self._rested_from: tuple[int, Seen] | None = None
         """The limit that is put to the proof, and what was seen there."""
-        self._rested: dict[object, tuple[int, float]] = {}
+        self._rested: dict[Hashable, tuple[int, float]] = {}
         """How many answers of each kind came at rest, and their seconds."""
         self._rest_at = now + REST_SECONDS
         self._proven_until = now
@@ -156,24 +159,24 @@ class Limit:
         self._began = now
         self._begin()
 
-    def answered(self, kind: object, seconds: float, beside: tuple[int, int], era: int, now: float) -> None:
+    def answered(self, kind: Hashable, seconds: float, beside: tuple[int, int], era: int, now: float) -> None:
         """The store has answered a request of this kind `seconds` after it was sent. `beside` is how many were at the
         store, itself included, when it was sent and when it was answered.
         """
         seconds = max(seconds, LEAST_SECONDS)
         sent, _ = beside
-        baseline = self._baseline(kind, seconds, alone=sent <= 1)
+        baseline = self._baselines.note(kind, seconds, alone=sent <= 1)
         epoch = self._epoch
-        if era != self.era or (self._rested_from and sent > self.at) or self._all_guessed():
+        if era != self.era or (self._rested_from and sent > self.at) or self._baselines.all_guessed():
             return
-        epoch.add(max(beside), seconds, baseline)
+        epoch.add(beside, seconds, baseline)
         if self._rested_from:
             count, total = self._rested.get(kind, (0, 0.0))
             self._rested[kind] = (count + 1, total + seconds)
         if epoch.answers >= epoch.look:
             self._judge(now)
 
-    def faulted(self, kind: object, beside: int, era: int, now: float) -> None:
+    def faulted(self, kind: Hashable, beside: int, era: int, now: float) -> None:
         """The store gave no answer, or one that tells of exhaustion. Where no request of this kind has ever been
         answered well, the request itself is too much, however few there are.
         """
@@ -199,39 +202,14 @@ class Limit:
             self._began = now
             self.at = max(self.at, min(self.at + 1, PATIENCE_MOST))
 
-    def expected(self, kind: object) -> float | None:
+    @property
+    def resting(self) -> bool:
+        """Whether the store is given less for a moment, to see whether it is quicker then."""
+        return self._rested_from is not None
+
+    def expected(self, kind: Hashable) -> float | None:
         """Seconds that an answer of this kind takes on the idle store, as far as is known."""
         return self._baselines.get(kind)
-
-    def _baseline(self, kind: object, seconds: float, *, alone: bool) -> float:
-        """What to compare with. A kind that was seen only under load is taken to be slowed down as all others are,
-        and the best that was seen of it to be nearest to the truth.
-        """
-        known = self._baselines.get(kind)
-        if known is None:
-            while len(self._baselines) >= KINDS:
-                self._forget(next(iter(self._baselines)))
-        elif alone:
-            known = seconds if kind in self._guessed else known
-            self._guessed.discard(kind)
-            self._baselines[kind] = known + (seconds - known) * ALONE_PART
-            return known
-        elif kind not in self._guessed:
-            return known
-        if not alone:
-            self._guessed.add(kind)
-            seconds = max(seconds / max(1.0, self._slowdown), LEAST_SECONDS)
-        self._baselines[kind] = baseline = min(known or seconds, seconds)
-        return baseline
-
-    def _all_guessed(self) -> bool:
-        """Whether there is nothing to compare with; after some answers it is made do with what there is."""
-        self._unsure += len(self._guessed) == len(self._baselines)
-        return len(self._guessed) == len(self._baselines) and self._unsure <= ANSWERS
-
-    def _forget(self, kind: object) -> None:
-        del self._baselines[kind]
-        self._guessed.discard(kind)
 
     def _judge(self, now: float) -> None:
         """Look at the epoch, and go on with it where it does not tell enough."""
@@ -241,7 +219,7 @@ class Limit:
             if answers >= REST_SAMPLES or (answers >= max(3, self.at) and seen.error < REST_ERROR):
                 self._end_rest(*self._rested_from, seen, now)
             return
-        full = seen.beside >= self.at - 0.5
+        full = seen.reached >= self.at - 0.5
         level = self.at + 1 if full else seen.beside
         certain = answers >= SAMPLES
         exact = answers >= ANSWERS or seen.error < REST_ERROR
@@ -281,7 +259,7 @@ class Limit:
 
     def _hold(self, seen: Seen, now: float, *, full: bool) -> None:
         """All is well: higher where it was made use of, after a proof where that is due."""
-        self._slowdown = seen.slowdown
+        self._baselines.slowdown = seen.slowdown
         if full and now >= self._rest_at and NOTHING_SECONDS < seen.seconds <= LONG_SECONDS:
             self._rest(seen)
             return
@@ -311,7 +289,11 @@ class Limit:
         least, times = REST_MOST
         if self._resting != self.era:
             self._resting, self._began = self.era, now
-        elif now - self._began >= max(least, times * crowded.seconds):
+        elif now - self._began < max(least, times * crowded.seconds):
+            return
+        elif self._epoch.answers:
+            self._end_rest(before, crowded, self._epoch.mean(), now)
+        else:
             self._rested_from = None
             self._rested.clear()
             self._rest_at = now + max(REST_SECONDS, REST_ANSWERS * crowded.seconds)
@@ -325,8 +307,10 @@ class Limit:
         busy = seen.slowdown > STILL_SLOW and faster < STILL_SLOW * seen.beside / crowded.beside
         served = min(crowded.beside * faster, seen.served()) if busy else crowded.beside * faster
         self._rested_from = None
-        self._slowdown = 1 / faster
-        self._learn(in_vain=busy)
+        self._baselines.slowdown = 1 / faster
+        if not busy:
+            self._baselines.learn(self._rested, seen.slowdown)
+        self._rested.clear()
         self._rest_at = now + max(REST_SECONDS, REST_ANSWERS * crowded.seconds)
         if not busy and not self._worth_it(before, crowded, faster, seen.error):
             self.at = before
@@ -345,15 +329,6 @@ class Limit:
         """Whether fewer at once are surely faster by more than nothing."""
         surely = min(1.0, faster * (1 + min(math.hypot(crowded.error, error), REST_ERROR)))
         return crowded.seconds * (1 - surely) > NOTHING_SECONDS and self._waits(before + 1, crowded.beside * surely)
-
-    def _learn(self, *, in_vain: bool) -> None:
-        """What was measured at rest is the baseline, the more so the more often it was."""
-        for kind, (count, total) in self._rested.items():
-            known = self._baselines.get(kind)
-            if known is not None and not in_vain:
-                self._baselines[kind] = known + (total / count - known) * count / (count + 1)
-                self._guessed.discard(kind)
-        self._rested.clear()
 
     def _halve(self, again: tuple[float, float], now: float) -> None:
         before = self._rested_from[0] if self._rested_from else self.at

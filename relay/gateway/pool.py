@@ -16,6 +16,7 @@ from relay.gateway.exchange import Exchange
 from relay.gateway.kinds import Kind, kind_of
 from relay.gateway.limiter import NOTHING_SECONDS
 from relay.gateway.turns import QueueFullError, Turns, Waiter
+from relay.gateway.way import Way, store_seconds
 from relay.records import Connection
 
 IDLE_SECONDS = 3.0
@@ -43,10 +44,10 @@ _RETRY_AFTER = re.compile(rb"^retry-after:[ \t]*([^\r\n]{1,40})", re.IGNORECASE 
 class StoreLine:
     """One HTTP/1.1 connection to a store: busy with one exchange, or idle in its pool. It is the stream's receiver."""
 
-    def __init__(self, pool: Pool, stream: Stream, lost_code: Callable[[], str]) -> None:
+    def __init__(self, pool: Pool, stream: Stream, way: Way) -> None:
         self._pool = pool
         self._stream = stream
-        self._lost_code = lost_code
+        self._way = way
         self._exchange: Exchange | None = None
         self._congested = False
         self.idle_since = 0.0
@@ -61,10 +62,11 @@ class StoreLine:
     @property
     def lost_code(self) -> str:
         """The code of the hop that broke it."""
-        return self._lost_code()
+        return self._way.lost_code
 
     def begin(self, exchange: Exchange, head: bytes) -> None:
         self._exchange = exchange
+        exchange.way = self._way
         self.opener = exchange.opener = self.opener or exchange.number
         exchange.send(self, head)
         if self._congested:
@@ -291,7 +293,13 @@ class Pool:
         elif status in _EXHAUSTED or (status == 500 and not exchange.bytes_out):
             limit.faulted(_kind(exchange), exchange.beside, exchange.era, now)
         elif 200 <= status < 400 and exchange.retryable:
-            limit.answered(_kind(exchange), seconds, (exchange.beside, beside), exchange.era, now)
+            self._learn_from_answer(exchange, seconds, (exchange.beside, beside), now)
+
+    def _learn_from_answer(self, exchange: Exchange, seconds: float, beside: tuple[int, int], now: float) -> None:
+        limit, kind = self.turns.limit, _kind(exchange)
+        own = store_seconds(exchange.way, seconds, exchange.sent_at, limit.expected(kind))
+        if own is not None:
+            limit.answered(kind, own, beside, exchange.era, now)
 
     def _learn_from_silence(self, exchange: Exchange, now: float) -> None:
         """A connector that leaves an unanswered request behind has waited for at least so long."""
@@ -299,9 +307,9 @@ class Pool:
         if error and error.failure.code in _FAULTS:
             limit.faulted(_kind(exchange), exchange.beside, exchange.era, now)
         elif exchange.sent_at and exchange.retryable:
-            kind, waited = _kind(exchange), now - exchange.sent_at
-            if waited > (limit.expected(kind) or waited):
-                limit.answered(kind, waited, (exchange.beside, exchange.beside), exchange.era, now)
+            waited = now - exchange.sent_at
+            if waited > (limit.expected(_kind(exchange)) or waited):
+                self._learn_from_answer(exchange, waited, (exchange.beside, exchange.beside), now)
 
     def _pause(self, exchange: Exchange, now: float) -> None:
         """Heed the store's Retry-After (RFC 9110 §10.2.3). A 503 for long is no matter of load: a shop whose web server

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from relay.gateway.direct import DirectRoute
 from relay.gateway.errors import GatewayError
 from relay.gateway.holding import Holding
 from relay.gateway.tls import TlsError, TlsStream
+from relay.gateway.way import Way
 from relay.records import Connection, Mode
 from relay.tunnels.registry import Registry
 from relay.tunnels.tunnel import ChannelRefusedError, NotPublishedError, Tunnel, TunnelLostError
@@ -38,12 +38,9 @@ _CODES = {
     ChannelRefusal.AGENT_FAULT: "agent_fault",
 }
 
-LostCode = Callable[[], str]
-"""Asked when a stream broke: the code of the hop that broke it."""
-
 
 class Route(Protocol):
-    async def open(self, connection: Connection) -> tuple[Stream, LostCode]:
+    async def open(self, connection: Connection) -> tuple[Stream, Way]:
         """A stream to the connection's store. Raises GatewayError."""
 
 
@@ -58,30 +55,30 @@ class Routes:
         tunnels = TunnelRoute(registry, self.holding)
         self._routes: dict[Mode, Route] = {Mode.ON_PREMISE: tunnels, Mode.CLOUD: direct or DirectRoute()}
 
-    async def open(self, connection: Connection) -> tuple[Stream, LostCode]:
+    async def open(self, connection: Connection) -> tuple[Stream, Way]:
         for _ in range(HANDSHAKES):
-            stream, lost_code = await self.reach(connection)
+            stream, way = await self.reach(connection)
             if connection.store.scheme == "http":
-                return stream, lost_code
+                return stream, way
             with contextlib.suppress(_TunnelLostError):
-                return await self.secure(connection, stream, lost_code), lost_code
+                return await self.secure(connection, stream, way), way
         raise _TunnelLostError
 
-    async def reach(self, connection: Connection) -> tuple[Stream, LostCode]:
+    async def reach(self, connection: Connection) -> tuple[Stream, Way]:
         """A plain stream to the store's port."""
         return await self._routes[connection.mode].open(connection)
 
-    async def secure(self, connection: Connection, stream: Stream, lost_code: LostCode | None = None) -> Stream:
+    async def secure(self, connection: Connection, stream: Stream, way: Way | None = None) -> Stream:
         """TLS over it, verified; a stream that cannot be trusted is closed. Raises GatewayError.
 
-        With its `lost_code`, a stream that broke because a tunnel did is told from a store's bad TLS.
+        With its `way`, a stream that broke because a tunnel did is told from a store's bad TLS.
         """
         secured = TlsStream(stream, connection.store.destination.host, connection.trust)
         try:
             await secured.start()
         except TlsError as error:
             stream.abort()
-            if lost_code and lost_code() == "tunnel_lost":
+            if way and way.lost_code == "tunnel_lost":
                 raise _TunnelLostError from None
             raise GatewayError("store_tls", str(error)) from None
         except asyncio.CancelledError:
@@ -98,6 +95,26 @@ class _TunnelLostError(GatewayError):
         super().__init__("tunnel_lost", "nothing of the request had been sent")
 
 
+class TunnelWay:
+    """Through one tunnel."""
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+        self.measure = tunnel.measure
+
+    @property
+    def lost_code(self) -> str:
+        return "tunnel_lost" if self._tunnel.lost else "store_closed_early"
+
+    @property
+    def round_trip(self) -> float:
+        return self._tunnel.probe.pulse.lap
+
+    @property
+    def measured_at(self) -> float:
+        return self._tunnel.probe.pulse.measured_at
+
+
 class TunnelRoute:
     """Through an agent's tunnel on this node; held for a while where a tunnel was lost and may be back."""
 
@@ -105,7 +122,7 @@ class TunnelRoute:
         self._registry = registry
         self._holding = holding or Holding()
 
-    async def open(self, connection: Connection) -> tuple[Stream, LostCode]:
+    async def open(self, connection: Connection) -> tuple[Stream, Way]:
         deadline = asyncio.get_running_loop().time() + HOLD_SECONDS
         failed: set[Tunnel] = set()
         while True:
@@ -113,7 +130,7 @@ class TunnelRoute:
             opened = await self._open(connection, tunnel, failed)
             if opened:
                 tunnel, channel = opened
-                return channel, functools.partial(_lost_code, tunnel)
+                return channel, TunnelWay(tunnel)
 
     async def _open(self, connection: Connection, tunnel: Tunnel, failed: set[Tunnel]) -> tuple[Tunnel, Channel] | None:
         """Open in this tunnel and, if that takes long, in another one too; None: all that were tried have `failed`.
@@ -199,7 +216,3 @@ def _nothing(_connection: Connection, _stream: TlsStream) -> None:
 def _abort_late(opening: asyncio.Future[Channel]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().abort()
-
-
-def _lost_code(tunnel: Tunnel) -> str:
-    return "tunnel_lost" if tunnel.lost else "store_closed_early"

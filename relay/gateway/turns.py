@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from relay.gateway.kinds import family_of
 from relay.gateway.limiter import Limit
 from relay.records import Connection
 
@@ -127,7 +128,7 @@ class Turns:
     """
 
     def __init__(self, now: float) -> None:
-        self.limit = Limit(now)
+        self.limit = Limit(now, family_of)
         self.active = 0
         """Turns that are taken, but for the kept one."""
         self.kept = 0
@@ -161,7 +162,7 @@ class Turns:
 
     def take_kept(self) -> bool:
         """Take the turn that is kept, if it is free and nobody waits for it. For what is light alone."""
-        if self.kept or self._paused or self._queue.light:
+        if self.kept or self._paused or self._queue.light or self.limit.resting:
             return False
         self.kept = 1
         return True
@@ -213,7 +214,7 @@ class Turns:
         while self._queue and self.active < self.limit.at and (waiter := self._queue.take()):
             self.active += 1
             waiter.go(kept=False)
-        if self._queue.light and not self.kept and (waiter := self._queue.take(light=True)):
+        if self._queue.light and not self.kept and not self.limit.resting and (waiter := self._queue.take(light=True)):
             self.kept = 1
             waiter.go(kept=True)
         self.free = 0 if self._queue else self.limit.at

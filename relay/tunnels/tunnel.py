@@ -169,6 +169,12 @@ class Tunnel:
         """Smoothed, seconds; None until it has been measured."""
         return self.probe.pulse.round_trip
 
+    def measure(self) -> None:
+        """Have the round trip measured when the tunnel is looked at next."""
+        self.probe.pulse.want()
+        if self._keeper:
+            self._keeper.attend(self)
+
     @property
     def doubtful(self) -> bool:
         """Whether it does not answer as it should, or was not heard lately."""

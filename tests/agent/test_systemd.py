@@ -67,6 +67,7 @@ def test_nobody_listening_is_no_failure(address: str) -> None:
         ("0", "", None),
         ("x", "", None),
     ],
+    ids=["all", "this", "another", "none", "no number"],
 )
 def test_the_watchdog_counts_only_for_this_process(microseconds: str, pid: str, seconds: float | None) -> None:
     """WATCHDOG_PID names whom systemd means."""

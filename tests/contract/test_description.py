@@ -47,7 +47,9 @@ def test_it_does_as_it_says(road: Road) -> None:
     assert '"level": "error"' not in road.relay.text(), road.relay.tail()
 
 
-@pytest.mark.parametrize("token", ["ptk_wrong", new_api_token().get_secret_value(), "K" * 32])
+@pytest.mark.parametrize(
+    "token", ["ptk_wrong", new_api_token().get_secret_value(), "K" * 32], ids=["mistyped", "unknown", "another kind"]
+)
 def test_a_wrong_token_gets_401_and_nothing_else(road: Road, token: str) -> None:
     """Mistyped, unknown, or of another kind: refused before anything of the request is looked at."""
     options = ["--checks", "only_401", "--phases", "examples,fuzzing", "--max-examples", "4"]

@@ -56,6 +56,21 @@ def test_a_path_that_dies_under_traffic_is_dead_within_six_seconds() -> None:
     assert until(pulse, DEAD, asked + STEP) - 10.0 <= 6.0
 
 
+def test_who_wants_to_know_is_told_soon() -> None:
+    """However busy the tunnel is: asked at the next look, once; no suspicion, and the last answer stands."""
+    pulse = measured()
+    pulse.hear(1.0)
+    pulse.want()
+    assert not pulse.doubtful
+    assert pulse.judge(1.0 + STEP) is ASK
+    assert pulse.judge(1.0 + 2 * STEP) is WELL
+    pulse.answer(1.0 + STEP, 1.0 + STEP + 0.4)
+    assert pulse.lap == pytest.approx(0.4)
+    assert pulse.measured_at == pytest.approx(1.65)
+    assert pulse.round_trip == pytest.approx(0.02 + (0.4 - 0.02) / 8)
+    assert pulse.judge(2.0) is WELL
+
+
 def test_an_answer_ends_the_suspicion() -> None:
     """A store that is silent is none of the tunnel's business: one question, and that was it."""
     pulse = measured()

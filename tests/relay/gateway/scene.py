@@ -18,6 +18,7 @@ from relay.gateway.errors import GatewayError
 from relay.gateway.front import Front
 from relay.gateway.gateway import Gateway
 from relay.gateway.hall import App, Hall
+from relay.gateway.way import DirectWay, Way
 from relay.records import MISSING, Caller, Connection, Missing, Mode, Scope, StoreUrl
 from tests.relay.gateway.message import Message, read_message
 from tests.relay.gateway.store import Store, reset
@@ -162,8 +163,8 @@ class TcpStream(asyncio.Protocol):
         return self.transport.is_closing()
 
 
-class Direct:
-    """The route: TCP to the store's port on this machine, or what a test puts in its place."""
+class Direct(DirectWay):
+    """The route: TCP to the store's port on this machine, or what a test puts in its place; and the way as well."""
 
     def __init__(self) -> None:
         self.streams: list[TcpStream] = []
@@ -175,7 +176,7 @@ class Direct:
         self.port: int | None = None
         self.wrap: Callable[[Stream, Connection], Awaitable[Stream]] | None = None
 
-    async def open(self, connection: Connection) -> tuple[Stream, Callable[[], str]]:
+    async def open(self, connection: Connection) -> tuple[Stream, Way]:
         self.waiting += 1
         try:
             await self.open_gate.wait()
@@ -187,7 +188,7 @@ class Direct:
         _, stream = await asyncio.get_running_loop().create_connection(TcpStream, "127.0.0.1", port)
         self.streams.append(stream)
         secured = await self.wrap(stream, connection) if self.wrap else stream
-        return secured, lambda: self.lost_code
+        return secured, self
 
 
 class Recorder(asyncio.Transport):

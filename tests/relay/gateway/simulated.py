@@ -10,8 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from relay.gateway.kinds import Kind
 from relay.gateway.turns import Turns, Waiter
+from relay.gateway.way import store_seconds
 from relay.prestashop.page_sizes import PageSize
+
+ASKED_SECONDS = 0.125  # until a line is asked how long it takes: half a tick
 
 
 class Time:
@@ -33,7 +37,7 @@ class Time:
 
 @dataclass(slots=True)
 class Request:
-    kind: str
+    kind: Kind
     light: bool
     rows: int
     done: Callable[[bool, float], object]
@@ -94,12 +98,34 @@ class Holder:
     ceiling: int = 64
 
 
+class Line:
+    """The way to the store, which is asked how long it takes when somebody wants to know."""
+
+    lost_code = ""
+
+    def __init__(self, time: Time, seconds: Callable[[], float]) -> None:
+        self._time, self._seconds = time, seconds
+        self.round_trip, self.measured_at = seconds(), 0.0
+        self._asked = False
+
+    def measure(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self._time.later(
+                ASKED_SECONDS, lambda: self._time.later(self._seconds(), partial(self._told, self._seconds()))
+            )
+
+    def _told(self, seconds: float) -> None:
+        self.round_trip, self.measured_at, self._asked = seconds, self._time.now, False
+
+
 class Relay:
     """Passes requests on when it is their turn, as the gateway does; `way`: seconds of one round trip to the store."""
 
     def __init__(self, time: Time, store: Store, way: float = 0.002, fixed: int | None = None) -> None:
         self.time, self.store, self.way, self.fixed = time, store, way, fixed
         self.turns = Turns(time.now)
+        self.line = Line(time, lambda: self.way)
         self.holder = Holder()
         self._fixed_active = 0
         self._fixed_queue: deque[Request] = deque()
@@ -135,7 +161,9 @@ class Relay:
         turns.give_back(kept=request.kept)
         self.holder.active -= 1
         if status == 200:
-            limit.answered(request.kind, now - request.sent_at, beside, request.era, now)
+            taken = store_seconds(self.line, now - request.sent_at, request.sent_at, limit.expected(request.kind))
+            if taken is not None:
+                limit.answered(request.kind, taken, beside, request.era, now)
         elif status == 503:
             limit.refused(request.era, now)
         else:
@@ -162,6 +190,13 @@ class Relay:
         self._fixed_active -= 1
         request.done(status == 200, self.time.now - request.sent_at)
         self._fixed_next()
+
+
+def page_of(rows: int) -> Kind:
+    return Kind(b"GET", b"products", b"full", str(rows).encode(), light=False)
+
+
+LOOKUP = Kind(b"GET", b"orders", b"one", b"", light=True)
 
 
 class Sync:
@@ -194,7 +229,7 @@ class Sync:
             self.read += read
             self._next(at + read, last)
 
-        self.relay.ask(Request(f"products {asked}", light=False, rows=rows, done=got))
+        self.relay.ask(Request(page_of(asked), light=False, rows=rows, done=got))
 
 
 class Lookups:
@@ -207,8 +242,23 @@ class Lookups:
 
     def _next(self) -> None:
         began = self.time.now
-        self.relay.ask(Request("order", light=True, rows=1, done=lambda *_: self.seconds.append(self.time.now - began)))
+        self.relay.ask(Request(LOOKUP, light=True, rows=1, done=lambda *_: self.seconds.append(self.time.now - began)))
         self.time.later(1.0, self._next)
+
+
+class Callers:
+    """Small requests at a steady rate, half of them writing, for so many seconds."""
+
+    def __init__(self, time: Time, relay: Relay, rate: float, seconds: float) -> None:
+        self.time, self.relay, self._pause, self._ends = time, relay, 1 / rate, seconds
+        self.seconds: list[float] = []
+        self._next(LOOKUP)
+
+    def _next(self, kind: Kind) -> None:
+        began = self.time.now
+        self.relay.ask(Request(kind, light=True, rows=1, done=lambda *_: self.seconds.append(self.time.now - began)))
+        if began < self._ends:
+            self.time.later(self._pause, lambda: self._next(kind._replace(method=kind.method[::-1])))
 
 
 def p95(values: list[float]) -> float:

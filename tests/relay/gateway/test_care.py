@@ -296,6 +296,21 @@ async def test_what_is_known_of_a_store_outlives_a_changed_record(scene: Scene) 
     assert turns_of(scene).limit.at == 9
 
 
+async def test_the_lines_time_is_not_the_stores(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the way there and back took when it was measured last is taken off."""
+    go_on = asyncio.Semaphore(0)
+    scene.store.behave = gated(go_on)
+    scene.route.round_trip = 0.3
+    seen: list[float] = []
+    monkeypatch.setattr(limiter.Limit, "answered", lambda _limit, _kind, seconds, *_: seen.append(seconds))
+    client = await asking(scene, EXPORT)
+    await scene.until(lambda: len(scene.store.requests) == 1)
+    scene.clock.forward(0.4)
+    go_on.release()
+    assert (await client.answer()).status == 200
+    assert seen == [pytest.approx(0.1)]
+
+
 async def test_callers_who_left_without_an_answer_say_that_it_took_long(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

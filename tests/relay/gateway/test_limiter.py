@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.gateway import limiter
-from relay.gateway.limiter import AGAIN_AFTER_REFUSAL, KINDS, MOST, Limit
-from tests.relay.gateway.simulated import Lookups, Relay, Request, Store, Sync, Time, measured
+from relay.gateway.baselines import KINDS
+from relay.gateway.limiter import AGAIN_AFTER_REFUSAL, MOST, Limit
+from tests.relay.gateway.simulated import Callers, Lookups, Relay, Request, Store, Sync, Time, measured, page_of
 
 PRODUCTS = 20_000
 
@@ -220,6 +221,39 @@ def test_other_stores_and_lines(workers: int, spread: float, way: float) -> None
     assert found.p95 <= 3 * (0.08 * (1 + 2 * spread) + way)
 
 
+def hurried(seconds: float) -> tuple[Time, Store, Relay, Callers]:
+    """Twenty small requests a second at a store with eight workers, whose turns are looked after."""
+    time = Time()
+    store = Store(time, 8, seconds=0.02, spread=0.2)
+    relay = Relay(time, store, way=0.004)
+
+    def wake() -> None:
+        relay.turns.wake(time.now)
+        time.later(1.0, wake)
+
+    wake()
+    return time, store, relay, Callers(time, relay, 20, seconds)
+
+
+def test_a_line_that_becomes_slower_is_no_busy_store() -> None:
+    """From 4 to 400 ms: hardly anybody waits for a turn, though many more are under way at once."""
+    time, _, relay, callers = hurried(40)
+    time.later(20, lambda: setattr(relay, "way", 0.4))
+    time.run(until=lambda: time.now > 45)
+    late = [seconds for seconds in callers.seconds if seconds > 1]
+    assert len(late) <= 10
+    assert max(late, default=0) < 1.5
+
+
+def test_a_store_that_becomes_slower_for_its_own_reasons_is_given_as_much_as_it_needs() -> None:
+    """Ten times as slow, with workers enough: within two seconds nobody waits for a turn any more."""
+    time, store, _, callers = hurried(40)
+    time.later(20, lambda: setattr(store, "seconds", 0.2))
+    time.run(until=lambda: time.now > 45)
+    assert max(callers.seconds) < 2
+    assert len([seconds for seconds in callers.seconds if seconds > 0.6]) < 3 * 20
+
+
 def test_a_store_that_refuses_what_it_cannot_queue() -> None:
     """With four workers and two places to wait: no more than a few refusals, and the work goes on."""
     time = Time()
@@ -240,7 +274,7 @@ def test_a_store_that_stands_still_is_asked_less() -> None:
     alive = [True]
 
     def ask(light: bool) -> None:
-        request = Request("page", light=light, rows=1, done=lambda *_: time.later(0.001, lambda: ask(light)))
+        request = Request(page_of(50), light=light, rows=1, done=lambda *_: time.later(0.001, lambda: ask(light)))
         request.fails = lambda: not alive[0]
         relay.ask(request)
 

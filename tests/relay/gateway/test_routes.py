@@ -17,6 +17,7 @@ from relay.gateway import routes
 from relay.gateway.errors import GatewayError
 from relay.gateway.holding import Holding
 from relay.gateway.routes import Routes, TunnelRoute
+from relay.gateway.way import DirectWay
 from relay.records import Connection, Mode, StoreUrl, Trust
 from relay.tunnels.registry import Registry
 from tests.relay.gateway.certificates import authority, certificate
@@ -46,8 +47,7 @@ def connection(**changes: Any) -> Connection:
 
 async def opens(route: TunnelRoute) -> Any:
     async with asyncio.timeout(5):
-        stream, lost_code = await route.open(connection())
-    return stream, lost_code
+        return await route.open(connection())
 
 
 async def fails(route: TunnelRoute) -> str:
@@ -83,10 +83,10 @@ async def test_an_open_that_takes_long_is_also_tried_in_the_other_tunnel(
         aborted.append(channel)
 
     monkeypatch.setattr(Channel, "abort", abort)
-    stream, lost_code = await opens(TunnelRoute(registry))
-    assert lost_code() == "store_closed_early"
+    stream, way = await opens(TunnelRoute(registry))
+    assert way.lost_code == "store_closed_early"
     other.tunnel.cut()
-    assert lost_code() == "tunnel_lost", "the stream is the other tunnel's"
+    assert way.lost_code == "tunnel_lost", "the stream is the other tunnel's"
     gate.set()
     await asyncio.sleep(0.05)
     assert len(aborted) == 1
@@ -175,9 +175,9 @@ async def test_a_refusal_waits_for_an_opening_that_is_under_way(registry: Regist
     gate = hang(slow)
     refuse(other, ChannelRefusal.STORE_REFUSED)
     asyncio.get_running_loop().call_later(0.3, gate.set)
-    _, lost_code = await opens(TunnelRoute(registry))
+    _, way = await opens(TunnelRoute(registry))
     slow.tunnel.cut()
-    assert lost_code() == "tunnel_lost", "the stream is the slow tunnel's"
+    assert way.lost_code == "tunnel_lost", "the stream is the slow tunnel's"
 
 
 async def test_a_leaving_agents_tunnel_is_left_for_the_next(registry: Registry) -> None:
@@ -247,7 +247,9 @@ class Shaky:
         _, stream = await asyncio.get_running_loop().create_connection(TcpStream, "127.0.0.1", self.port)
         if lost:
             asyncio.get_running_loop().call_soon(stream.transport.abort)
-        return stream, lambda: "tunnel_lost" if lost else "store_closed_early"
+        way = DirectWay()
+        way.lost_code = "tunnel_lost" if lost else way.lost_code
+        return stream, way
 
 
 async def secured(losses: int) -> tuple[Shaky, Any]:

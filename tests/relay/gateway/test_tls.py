@@ -303,7 +303,7 @@ class Slow(Direct):
         port = connection.store.destination.port
         _, stream = await asyncio.get_running_loop().create_connection(Trickle, "127.0.0.1", port)
         self.streams.append(stream)
-        return stream, lambda: self.lost_code
+        return stream, self
 
 
 async def test_a_session_through_a_slow_stream(scene: Scene) -> None:
