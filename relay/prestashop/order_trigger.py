@@ -13,10 +13,11 @@ from typing import Any
 
 from relay.gateway.call import Answer
 from relay.gateway.errors import GatewayError
+from relay.prestashop.paging import answered_in_part
 from relay.prestashop.query import Query, above, between
 from relay.prestashop.resources import ORDERS
 from relay.prestashop.rows import Row
-from relay.prestashop.shop import Shop, too_heavy
+from relay.prestashop.shop import Shop
 from relay.prestashop.store_errors import StoreError
 from relay.prestashop.values import Facts, normalised
 from relay.prestashop.watermark import Moment, Seen, Watermark
@@ -25,6 +26,7 @@ from relay.trigger_records import Cycle, Fault, Mark
 DISPLAY = "[id,reference,id_customer,id_cart,current_state,valid,payment,total_paid,date_add,date_upd]"
 """What an item tells; `get-order` has the rest. All in the orders' own table in every version: cheap to ask for."""
 PAGE_ROWS = 50
+"""At most."""
 PAGES = 24
 """Of one cycle: rows of the overlap are read again, and do not count as items."""
 SECONDS = 120.0
@@ -54,7 +56,7 @@ class OrderCycle:
     _items: list[dict[str, Any]] = field(default_factory=list)
     _marks: list[Mark] = field(default_factory=list)
     _forget_before: str | None = None
-    _page: int = PAGE_ROWS
+    _most: int = PAGE_ROWS
 
     async def run(self) -> Cycle:
         """What came of it, also if the store failed on the way: what was read until then counts."""
@@ -84,23 +86,20 @@ class OrderCycle:
         filters = [("date_upd", between(ask.first, ask.last))]
         if ask.above is not None:
             filters.append(("id", above(ask.above)))
-        query = Query("orders", DISPLAY, tuple(filters), sort="[date_upd_ASC,id_ASC]", limit=self._page)
-        try:
-            rows, answer = await self.shop.answered(query)
-        except (GatewayError, StoreError) as error:
-            if self._page == 1 or not too_heavy(error):
-                raise
-            self._page //= 2
+        query = Query("orders", DISPLAY, tuple(filters), sort="[date_upd_ASC,id_ASC]")
+        found = await answered_in_part(self.shop, query, self._most)
+        if found is None:
             return None
-        page = _Page(rows, [_seen(row) for row in rows], moment_of(answer, int(self.clock())))
-        page.check(ask.first, ask.last, self._page)
+        rows, answer, asked = found
+        page = _Page(rows, [_seen(row) for row in rows], moment_of(answer, int(self.clock())), full=len(rows) >= asked)
+        page.check(ask.first, ask.last, asked)
         return page
 
     async def _take(self, page: _Page) -> bool:
         silent = self.mark.silent
         taken = self.mark.take(
             page.seen,
-            full=len(page.rows) == self._page,
+            full=page.full,
             room=self.ceiling - len(self._marks),
             now=page.moment,
             tz=self.tz,
@@ -122,6 +121,8 @@ class _Page:
     rows: list[Row]
     seen: list[Seen]
     moment: Moment
+    full: bool
+    """Whether there may be more."""
 
     def check(self, first: str, last: str, most: int) -> None:
         """A list that ignores filter, order or limit would be read for ever, or with holes. Raises StoreError."""

@@ -79,7 +79,7 @@ class PageSize:
         if self._seconds > QUICK_SECONDS:
             return self._good
         if self._bad == math.inf:
-            return min(2 * self._good, PAGE_ROWS_MOST + 1)
+            return min(max(2 * self._good, self._first), PAGE_ROWS_MOST + 1)
         middle = (self._good + int(self._bad)) // 2
         return middle if (middle - self._good) * EXACT_PART > self._good else self._good
 

@@ -8,13 +8,13 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
+from relay.gateway.call import Answer
 from relay.gateway.errors import GatewayError
-from relay.prestashop.page_sizes import PageSize
 from relay.prestashop.query import Query, above
 from relay.prestashop.rows import Row
 from relay.prestashop.shop import Shop, too_heavy
@@ -52,40 +52,38 @@ class Reader:
         """At most `count` rows whose ids are above `after`. Raises GatewayError, StoreError."""
         rows: list[Row] = []
         wanted = count + 1
-        size = shop.sizes.of(shop.connection, self._query)
         while len(rows) < wanted:
-            asked = size.ask(wanted - len(rows), shop.sizes.clock())
-            with _learning(size, asked):
-                got = await self._some(shop, size, rows[-1].id if rows else after, asked)
-            if got is None:
+            last = rows[-1].id if rows else after
+            query = dataclasses.replace(
+                self._query, filters=(*self._query.filters, ("id", above(last))), sort="[id_ASC]"
+            )
+            found = await answered_in_part(shop, query, wanted - len(rows))
+            if found is None:
                 continue
+            got, _, asked = found
+            _check_order(got, last, asked)
             rows += got
             if len(got) < asked:
                 break
         return Page(rows[:count], more=len(rows) > count)
 
-    async def _some(self, shop: Shop, size: PageSize, after: int, asked: int) -> list[Row] | None:
-        """None where it must be asked for less."""
-        query = dataclasses.replace(
-            self._query, filters=(*self._query.filters, ("id", above(after))), sort="[id_ASC]", limit=asked
-        )
-        try:
-            rows, answer = await shop.answered(query)
-        except (GatewayError, StoreError) as error:
-            if asked == 1 or not too_heavy(error):
-                raise
-            size.failed(asked, shop.sizes.clock())
-            return None
-        _check_order(rows, after, asked)
-        size.answered(asked, len(rows), answer.served)
-        return rows
 
-
-@contextlib.contextmanager
-def _learning(size: PageSize, asked: int) -> Iterator[None]:
-    """However the block ends, the size is not being tried any more."""
+async def answered_in_part(shop: Shop, query: Query, wanted: int) -> tuple[list[Row], Answer, int] | None:
+    """At most `wanted` of the first rows, as many as the store bears at once; their answer; and how many
+    were asked for. None where it must be fewer. Raises GatewayError, StoreError.
+    """
+    size = shop.sizes.of(shop.connection, query)
+    asked = size.ask(wanted, shop.sizes.clock())
     try:
-        yield
+        rows, answer = await shop.answered(dataclasses.replace(query, limit=asked))
+    except (GatewayError, StoreError) as error:
+        if asked == 1 or not too_heavy(error):
+            raise
+        size.failed(asked, shop.sizes.clock())
+        return None
+    else:
+        size.answered(asked, min(len(rows), asked), answer.served)
+        return rows, answer, asked
     finally:
         size.dropped(asked)
 

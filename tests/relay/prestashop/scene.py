@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from agent.wire.destination import Destination
 from relay.gateway.gateway import Gateway
+from relay.prestashop.page_sizes import PageSizes
 from relay.prestashop.shop import Shop
 from relay.prestashop.shops import Shops
 from relay.records import Connection, Mode, StoreUrl
@@ -39,10 +40,11 @@ class Place:
     def shop(self) -> Shop:
         return self.shop_with("full")
 
-    def shop_with(self, key: str, **changes: Any) -> Shop:
+    def shop_with(self, key: str, *, sizes: PageSizes | None = None, **changes: Any) -> Shop:
         """With another of the store's keys, by its name."""
         secret = SecretStr(self.store.keys[key])
-        return Shop(self.gateway, dataclasses.replace(self.connection, api_key=secret, id=f"con_{key}", **changes))
+        connection = dataclasses.replace(self.connection, api_key=secret, id=f"con_{key}", **changes)
+        return Shop(self.gateway, connection, sizes=sizes)
 
     def seen(self, part: str) -> list[str]:
         """The request lines with this text in them."""

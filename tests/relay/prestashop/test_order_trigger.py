@@ -18,6 +18,7 @@ from relay.gateway import pool
 from relay.gateway.call import Answer
 from relay.prestashop import order_trigger, triggering
 from relay.prestashop.order_trigger import OrderCycle, moment_of
+from relay.prestashop.page_sizes import PageSize, PageSizes
 from relay.prestashop.store_errors import StoreError
 from relay.prestashop.triggering import Triggering, wait_after
 from relay.prestashop.values import Facts
@@ -47,6 +48,7 @@ class Follower:
     here: Place
     ceiling: int = 100
     page: int = order_trigger.PAGE_ROWS
+    sizes: PageSizes = field(default_factory=lambda: PageSizes(time.monotonic))
     state: Mapping[str, Any] = field(default_factory=dict)
     marks: dict[int, Mark] = field(default_factory=dict)
 
@@ -55,7 +57,7 @@ class Follower:
 
     async def cycle(self) -> Cycle:
         reading = OrderCycle(
-            shop=self.here.shop,
+            shop=self.here.shop_with("full", sizes=self.sizes),
             facts=Facts(ZONE),
             zone=ZONE,
             tz=ZoneInfo(ZONE),
@@ -64,7 +66,7 @@ class Follower:
             mark=Watermark.of(json.loads(json.dumps(self.state))),
             ceiling=self.ceiling,
         )
-        reading._page = self.page
+        reading._most = self.page
         cycle = await reading.run()
         self.state = cycle.state
         self.marks |= {mark.subject: mark for mark in cycle.marks}
@@ -133,8 +135,16 @@ async def test_the_ceiling_bounds_an_event_and_the_rest_follows() -> None:
         assert sorted(id_ for part in told for id_ in part) == everyone
 
 
-async def test_a_page_that_is_too_heavy_is_asked_for_in_halves() -> None:
-    """A store that runs out of memory above a few rows is still read."""
+async def test_a_page_that_is_too_heavy_is_asked_for_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that runs out of memory above a few rows is still read; later cycles know it, and spare its log."""
+    failed: list[int] = []
+
+    def note(size: PageSize, asked: int, now: float) -> None:
+        failed.append(asked)
+        original(size, asked, now)
+
+    original = PageSize.failed
+    monkeypatch.setattr(PageSize, "failed", note)
     async with followed() as (here, follower):
         everyone = ids(here)
         assert len(everyone) > 3
@@ -149,6 +159,12 @@ async def test_a_page_that_is_too_heavy_is_asked_for_in_halves() -> None:
             if not cycle.unfinished:
                 break
         assert sorted(told) == everyone
+        assert failed
+        for age in (70, 60, 50):
+            failed.clear()
+            change(here, *everyone, age=age)
+            assert len((await follower.cycle()).items) == len(everyone)
+        assert failed == []
 
 
 async def test_what_was_read_before_a_failure_counts(monkeypatch: pytest.MonkeyPatch) -> None:
