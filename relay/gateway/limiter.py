@@ -29,7 +29,7 @@ SPARE = 1.35
 """So many may only wait at the store (the one that is always let through, and what hides the way there), …"""
 SPARE_PART = 0.1
 """… and this part of the limit: the more there are, the less exactly latencies tell."""
-MANY = 12
+MANY = 24
 """Of so many workers and more one is left free, for lookups and for the shop's visitors."""
 NOTHING_SECONDS = 0.01
 """A delay that the relay and the line may have made themselves; PrestaShop takes 20 ms for its smallest answer."""
@@ -133,7 +133,7 @@ class Limit:
 
     __slots__ = (
         "_again_seconds", "_bad", "_baselines", "_began", "_climbing", "_doubted", "_epoch",
-        "_proven_until", "_rest_at", "_rested", "_rested_from", "_resting", "_try_again_at",
+        "_proven_until", "_rest_at", "_rested", "_rested_from", "_resting", "_try_again_at", "_wanted",
         "at", "era",
     )  # fmt: skip
 
@@ -150,6 +150,7 @@ class Limit:
         """The limit that is put to the proof, and what was seen there."""
         self._rested: dict[Hashable, tuple[int, float]] = {}
         """How many answers of each kind came at rest, and their seconds."""
+        self._wanted = False
         self._rest_at = now + REST_SECONDS
         self._proven_until = now
         self._bad: float = math.inf
@@ -160,7 +161,7 @@ class Limit:
         self._begin()
 
     def answered(self, kind: Hashable, seconds: float, beside: tuple[int, int], era: int, now: float) -> None:
-        """The store has answered a request of this kind `seconds` after it was sent. `beside` is how many were at the
+        """The store has worked on a request of this kind for so many `seconds`. `beside` is how many were at the
         store, itself included, when it was sent and when it was answered.
         """
         seconds = max(seconds, LEAST_SECONDS)
@@ -191,6 +192,10 @@ class Limit:
         """The store has said that it is too much for it."""
         if era == self.era:
             self._halve(AGAIN_AFTER_REFUSAL, now)
+
+    def want(self) -> None:
+        """Somebody must wait for a turn: more at once would be made use of."""
+        self._wanted = True
 
     def silent(self, now: float) -> None:
         """Somebody waits. A store of which nothing bad is known may be given more before its first slow answer."""
@@ -226,7 +231,7 @@ class Limit:
         if exact and seen.delay > NOTHING_SECONDS and self._waits(level, seen.served(0 if certain else ERRORS)):
             self._doubt(seen, now, certain=certain)
         elif answers >= self._round and (certain or not self._waits(level, seen.served())):
-            self._hold(seen, now, full=full)
+            self._hold(seen, now, full=full or self._wanted)
 
     def _doubt(self, seen: Seen, now: float, *, certain: bool) -> None:
         """Too many seem to wait. What may have been a moment's hitch of all is looked at twice."""
@@ -253,7 +258,7 @@ class Limit:
 
     def _begin(self) -> None:
         self.era += 1
-        self._doubted = False
+        self._doubted = self._wanted = False
         least = 1 if self._climbing else 3
         self._epoch = Epoch(max(least, min(self.at, SAMPLES)))
 

@@ -187,6 +187,8 @@ class Turns:
         """Give it its turn, at once or later. Raises QueueFullError."""
         self._queue.put(waiter)
         self.settle()
+        if not waiter.given:
+            self.limit.want()
 
     def give_up(self, waiter: Waiter) -> None:
         self._queue.remove(waiter)

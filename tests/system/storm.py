@@ -15,8 +15,10 @@ import json
 import random
 import secrets
 import select
+import signal
 import socket
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -207,18 +209,19 @@ class _Store(asyncssh.SSHTCPSession[bytes]):
 
 
 def knock(job: Strangers) -> None:
-    """Raw sockets and one epoll: cheap enough to be many."""
+    """Until SIGINT. Raw sockets and one epoll: cheap enough to be many."""
     crowd = _Crowd(job)
+    enough = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: enough.set())
     began, sent = time.monotonic(), 0
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            due = int((time.monotonic() - began) * job.rate)
-            for _ in range(min(due - sent, job.rate)):
-                crowd.come()
-            sent = due
-            crowd.look(0.005)
-            if sent % job.rate < 10:
-                tell(knocked=sent, **crowd.fates)
+    while not enough.is_set():
+        due = int((time.monotonic() - began) * job.rate)
+        for _ in range(min(due - sent, job.rate)):
+            crowd.come()
+        sent = due
+        crowd.look(0.005)
+        if sent % job.rate < 10:
+            tell(knocked=sent, **crowd.fates)
 
 
 class _Crowd:

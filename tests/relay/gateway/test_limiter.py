@@ -62,6 +62,15 @@ def test_what_is_not_made_use_of_does_not_grow() -> None:
     assert limit.at == 3
 
 
+def test_what_comes_in_bursts_grows_where_somebody_had_to_wait() -> None:
+    """Most answers see few beside them, and yet more at once would be made use of."""
+    limit = Limit(0)
+    for _ in range(100):
+        limit.want()
+        limit.answered("page", 0.08, (1, 1), limit.era, 1.0)
+    assert limit.at > 3
+
+
 @pytest.mark.parametrize("workers", [1, 2, 4, 6, 12, 16, 24])
 def test_the_knee_is_found(workers: int) -> None:
     """A store answers more slowly once all its workers are busy: the limit comes to them, and stays."""
