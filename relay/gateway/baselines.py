@@ -55,9 +55,9 @@ class Baselines:
             return known
         if not alone:
             self._guessed.add(kind)
-            seconds = self._guess(kind, seconds)
-        self._known[kind] = baseline = min(known or seconds, seconds)
-        return baseline
+            seconds = min(known, seconds) if known else self._guess(kind, seconds)
+        self._known[kind] = seconds
+        return seconds
 
     def all_guessed(self) -> bool:
         """Whether there is nothing to compare with yet."""

@@ -166,7 +166,9 @@ class Limit:
         """
         seconds = max(seconds, LEAST_SECONDS)
         sent, _ = beside
-        baseline = self._baselines.note(kind, seconds, alone=sent <= 1)
+        baseline = self.resting and self._baselines.get(kind)
+        if not baseline:
+            baseline = self._baselines.note(kind, seconds, alone=sent <= 1)
         epoch = self._epoch
         if era != self.era or (self._rested_from and sent > self.at) or self._baselines.all_guessed():
             return
@@ -176,6 +178,12 @@ class Limit:
             self._rested[kind] = (count + 1, total + seconds)
         if epoch.answers >= epoch.look:
             self._judge(now)
+
+    def unclear(self, era: int) -> None:
+        """Nobody knows whether the store or the line took so long. Without it the others would tell too good a tale."""
+        if era == self.era:
+            self._rested.clear()
+            self._epoch = self._new_epoch()
 
     def faulted(self, kind: Hashable, beside: int, era: int, now: float) -> None:
         """The store gave no answer, or one that tells of exhaustion. Where no request of this kind has ever been
@@ -259,8 +267,11 @@ class Limit:
     def _begin(self) -> None:
         self.era += 1
         self._doubted = self._wanted = False
+        self._epoch = self._new_epoch()
+
+    def _new_epoch(self) -> Epoch:
         least = 1 if self._climbing else 3
-        self._epoch = Epoch(max(least, min(self.at, SAMPLES)))
+        return Epoch(max(least, min(self.at, SAMPLES)))
 
     def _hold(self, seen: Seen, now: float, *, full: bool) -> None:
         """All is well: higher where it was made use of, after a proof where that is due."""

@@ -298,7 +298,9 @@ class Pool:
     def _learn_from_answer(self, exchange: Exchange, seconds: float, beside: tuple[int, int], now: float) -> None:
         limit, kind = self.turns.limit, _kind(exchange)
         own = store_seconds(exchange.way, seconds, exchange.sent_at, limit.expected(kind))
-        if own is not None:
+        if own is None:
+            limit.unclear(exchange.era)
+        else:
             limit.answered(kind, own, beside, exchange.era, now)
 
     def _learn_from_silence(self, exchange: Exchange, now: float) -> None:

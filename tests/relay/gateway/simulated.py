@@ -162,7 +162,9 @@ class Relay:
         self.holder.active -= 1
         if status == 200:
             taken = store_seconds(self.line, now - request.sent_at, request.sent_at, limit.expected(request.kind))
-            if taken is not None:
+            if taken is None:
+                limit.unclear(request.era)
+            else:
                 limit.answered(request.kind, taken, beside, request.era, now)
         elif status == 503:
             limit.refused(request.era, now)

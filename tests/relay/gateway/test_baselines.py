@@ -43,6 +43,14 @@ def test_another_kind_is_slowed_down_as_all_are(known: Baselines) -> None:
     assert known.note(LOOKUP, 0.06, alone=True) == 0.06, "what is measured takes the place of what was guessed"
 
 
+def test_a_guess_does_not_feed_on_itself(known: Baselines) -> None:
+    """The slowdown that it was made with is not taken off again and again."""
+    known.slowdown = 3.0
+    for _ in range(10):
+        known.note(LOOKUP, 0.24, alone=False)
+    assert known.get(LOOKUP) == pytest.approx(0.08)
+
+
 def test_guesses_alone_tell_nothing_for_a_while() -> None:
     """Then it is made do with them."""
     baselines = Baselines(family_of)

@@ -132,6 +132,22 @@ def test_a_refusal_halves_it() -> None:
     assert limit.at >= before
 
 
+def test_what_is_unclear_is_no_reason_to_give_more() -> None:
+    """Of a line that was not looked at, the quick answers alone would tell too good a tale."""
+    limit = Limit(0)
+    for _ in range(100):
+        limit.answered("page", 0.08, (limit.at, limit.at), limit.era, 1.0)
+        limit.unclear(limit.era)
+        if limit.at > 1:
+            break
+    before = limit.at
+    for _ in range(100):
+        for _ in range(before - 1):
+            limit.answered("page", 0.08, (limit.at, limit.at), limit.era, 1.0)
+        limit.unclear(limit.era)
+    assert limit.at == before == 3
+
+
 def test_one_fault_among_many_is_a_requests_own() -> None:
     """A page that runs out of memory says nothing of the store; many failures do."""
     limit = Limit(0)

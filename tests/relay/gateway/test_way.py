@@ -29,6 +29,14 @@ def test_the_way_is_not_the_stores() -> None:
     assert line.asked == 0
 
 
+def test_what_is_quicker_than_ever_needs_a_look_after_it_was_sent() -> None:
+    """The line may be well again since it was measured."""
+    line = Line(0.4, NOW - 0.1)
+    assert store_seconds(line, 0.1, NOW, USUAL) is None
+    assert line.asked == 1
+    assert store_seconds(Line(0.004, NOW + 0.05), 0.03, NOW, USUAL) == pytest.approx(0.026)
+
+
 @pytest.mark.parametrize("seconds", [0.4, 0.06], ids=["slower", "quicker"])
 def test_what_is_out_of_the_ordinary_waits_for_a_look_at_the_line(seconds: float) -> None:
     """It may be the line that has changed."""
