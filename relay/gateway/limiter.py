@@ -5,11 +5,12 @@ an idle store once n > k, so that n x (baseline / latency) of them are worked on
 goes up while nearly all are worked on (doubled at first, in small steps after the first time that it was too high),
 and comes down to those that are. Failures halve it.
 
-Three traps are known of controllers like this one. A baseline that follows the latency grows with the queue that the
+Four traps are known of controllers like this one. A baseline that follows the latency grows with the queue that the
 limit itself has made: so it grows only by what is measured at rest. A store that is slow for reasons of its own would
 bring the limit down for nothing: so before it comes down, and twice a minute at most while it is held, the store is
 given half as much for a moment, and the two are compared. Cheap and expensive requests have little to do with each
-other: so each kind has its own baseline, and what is compared is by how much each is slower than that.
+other: so each kind has its own baseline, and what is compared is by how much each is slower than that. (A fourth, that
+the line to the shop becomes slower and not the shop, is for `way` to tell.)
 """
 
 from __future__ import annotations
@@ -52,9 +53,7 @@ REST_SECONDS = 30.0
 REST_ANSWERS = 50
 """A held limit is put to the proof after so long, and after so many times an answer's time."""
 REST_MOST = (2.0, 4.0)
-"""While others wait, a rest is given up after so many seconds, or so many times an answer's time: where answers vary so
-much, it was not the store's crowd that made them slow.
-"""
+"""While others wait, a rest ends after so many seconds, or so many times an answer's time, however few answers came."""
 PROVEN_SECONDS = 1.0
 PROVEN_ANSWERS = 20
 """For so long one that has stood the proof is not doubted."""
@@ -151,6 +150,7 @@ class Limit:
         self._rested: dict[Hashable, tuple[int, float]] = {}
         """How many answers of each kind came at rest, and their seconds."""
         self._wanted = False
+        """Whether somebody had to wait for a turn in this epoch."""
         self._rest_at = now + REST_SECONDS
         self._proven_until = now
         self._bad: float = math.inf
@@ -183,7 +183,8 @@ class Limit:
         """Nobody knows whether the store or the line took so long. Without it the others would tell too good a tale."""
         if era == self.era:
             self._rested.clear()
-            self._epoch = self._new_epoch()
+            faults, self._epoch = self._epoch.faults, self._new_epoch()
+            self._epoch.faults = faults
 
     def faulted(self, kind: Hashable, beside: int, era: int, now: float) -> None:
         """The store gave no answer, or one that tells of exhaustion. Where no request of this kind has ever been
@@ -211,7 +212,7 @@ class Limit:
             self._watch_rest(*self._rested_from, now)
         elif self._epoch.answers:
             self._began = now
-        elif self._climbing and not self._rested_from and now - self._began >= PATIENCE_SECONDS:
+        elif self._climbing and now - self._began >= PATIENCE_SECONDS:
             self._began = now
             self.at = max(self.at, min(self.at + 1, PATIENCE_MOST))
 
@@ -301,7 +302,7 @@ class Limit:
         self._begin()
 
     def _watch_rest(self, before: int, crowded: Seen, now: float) -> None:
-        """End one that takes too long, as if it had shown nothing."""
+        """End one that takes too long, with what it has shown."""
         least, times = REST_MOST
         if self._resting != self.era:
             self._resting, self._began = self.era, now
