@@ -183,8 +183,9 @@ class Limit:
         """Nobody knows whether the store or the line took so long. Without it the others would tell too good a tale."""
         if era == self.era:
             self._rested.clear()
-            faults, self._epoch = self._epoch.faults, self._new_epoch()
-            self._epoch.faults = faults
+            epoch = self._new_epoch()
+            epoch.faults = self._epoch.faults
+            self._epoch = epoch
 
     def faulted(self, kind: Hashable, beside: int, era: int, now: float) -> None:
         """The store gave no answer, or one that tells of exhaustion. Where no request of this kind has ever been
