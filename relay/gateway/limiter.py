@@ -158,7 +158,7 @@ class Limit:
         self._again_seconds = 0.0
         self._try_again_at = 0.0
         self._began = now
-        self._begin()
+        self._epoch = self._new_epoch()
 
     def answered(self, kind: Hashable, seconds: float, beside: tuple[int, int], era: int, now: float) -> None:
         """The store has worked on a request of this kind for so many `seconds`. `beside` is how many were at the
