@@ -47,6 +47,10 @@ class DirectRoute:
             code = "store_refused" if isinstance(error, ConnectionRefusedError) else "store_unreachable"
             raise GatewayError(code, error.strerror or "") from None
 
+    def away(self, _connection: Connection) -> bool:
+        """The relay itself is always there."""
+        return False
+
     async def _open(self, destination: Destination) -> Stream:
         """Raises what stopped the last of the addresses."""
         if destination.host in self._own_names:

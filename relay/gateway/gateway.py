@@ -190,7 +190,7 @@ class Gateway:
                 return
             pool = self._enter_account(exchange, connection)
         if exchange not in self._entered and not exchange.finished():
-            await pool.wait_to_enter(exchange)
+            await self._wait_to_enter(exchange, pool)
             if exchange.finished():
                 pool.leave(exchange)
                 return
@@ -202,6 +202,15 @@ class Gateway:
             line.begin(exchange, pool.asking.head(exchange))
         else:
             await self._begin_on_new_line(exchange)
+
+    async def _wait_to_enter(self, exchange: Exchange, pool: Pool) -> None:
+        """Raises GatewayError: it is not the store that is busy where all wait for its agent."""
+        try:
+            await pool.wait_to_enter(exchange)
+        except GatewayError:
+            if self._route.away(pool.connection):
+                raise GatewayError("agent_offline", "so many requests wait for it already") from None
+            raise
 
     async def _begin_on_new_line(self, exchange: Exchange) -> None:
         pool = self._entered.get(exchange)

@@ -43,6 +43,9 @@ class Route(Protocol):
     async def open(self, connection: Connection) -> tuple[Stream, Way]:
         """A stream to the connection's store. Raises GatewayError."""
 
+    def away(self, connection: Connection) -> bool:
+        """Whether nobody is there just now through whom the store could be reached."""
+
 
 class Routes:
     """Chooses the route by the connection's mode, and puts TLS on top for `https://` stores."""
@@ -63,6 +66,9 @@ class Routes:
             with contextlib.suppress(_TunnelLostError):
                 return await self.secure(connection, stream, way), way
         raise _TunnelLostError
+
+    def away(self, connection: Connection) -> bool:
+        return self._routes[connection.mode].away(connection)
 
     async def reach(self, connection: Connection) -> tuple[Stream, Way]:
         """A plain stream to the store's port."""
@@ -131,6 +137,9 @@ class TunnelRoute:
             if opened:
                 tunnel, channel = opened
                 return channel, TunnelWay(tunnel)
+
+    def away(self, connection: Connection) -> bool:
+        return not any(tunnel.usable for tunnel in self._registry.of(connection.agent or ""))
 
     async def _open(self, connection: Connection, tunnel: Tunnel, failed: set[Tunnel]) -> tuple[Tunnel, Channel] | None:
         """Open in this tunnel and, if that takes long, in another one too; None: all that were tried have `failed`.

@@ -172,9 +172,13 @@ class Direct(DirectWay):
         self.open_gate.set()
         self.waiting = 0
         self.fault: GatewayError | None = None
+        self.is_away = False
         self.lost_code = "store_closed_early"
         self.port: int | None = None
         self.wrap: Callable[[Stream, Connection], Awaitable[Stream]] | None = None
+
+    def away(self, _connection: Connection) -> bool:
+        return self.is_away
 
     async def open(self, connection: Connection) -> tuple[Stream, Way]:
         self.waiting += 1

@@ -241,6 +241,9 @@ class Shaky:
         self.losses = losses
         self.opened = 0
 
+    def away(self, _connection: Connection) -> bool:
+        return False
+
     async def open(self, _connection: Connection) -> Any:
         self.opened += 1
         lost = self.opened <= self.losses

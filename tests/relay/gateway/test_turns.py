@@ -22,7 +22,7 @@ from relay.gateway.pool import Pool
 from relay.gateway.target import Target
 from relay.records import Connection, Mode, Scope, StoreUrl
 from tests.relay.gateway.scene import Client, Clock, Scene, basic, request, sha256
-from tests.relay.gateway.store import OK, Behaviour, Visit
+from tests.relay.gateway.store import OK, Behaviour, Visit, answering
 
 
 def slow(go_on: asyncio.Event) -> Behaviour:
@@ -92,6 +92,26 @@ async def test_a_queue_that_is_full_is_said_to_be(scene: Scene, monkeypatch: pyt
     assert (refused.status, refused.value("Postern-Error"), refused.value("Retry-After")) == (503, b"store_busy", b"2")
     assert refused.value("Postern-Outcome") == b"not_sent"
     go_on.set()
+    for client in clients:
+        assert (await client.answer()).status == 200
+
+
+async def test_it_is_not_the_store_that_is_busy_while_its_agent_is_away(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all wait for a tunnel, one too many hears of that."""
+    monkeypatch.setattr(turns, "QUEUE", 2)
+    scene.change(concurrency=1)
+    scene.route.open_gate.clear()
+    scene.route.is_away = True
+    clients = await asking(scene, 3)
+    refused = await scene.ask()
+    assert (refused.status, refused.value("Postern-Error")) == (503, b"agent_offline")
+    assert refused.value("Postern-Outcome") == b"not_sent"
+    scene.route.is_away = False
+    assert (await scene.ask()).value("Postern-Error") == b"store_busy"
+    scene.store.behave = answering(OK)
+    scene.route.open_gate.set()
     for client in clients:
         assert (await client.answer()).status == 200
 
