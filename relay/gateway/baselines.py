@@ -71,7 +71,7 @@ class Baselines:
         for kind, known in self._known.items():
             if kind in rested:
                 count, total = rested[kind]
-                part = 1.0 if slowdown > STILL_SLOW else count / (count + 1)
+                part = 1.0 if slowdown > STILL_SLOW or kind in self._guessed else count / (count + 1)
                 self._known[kind] = known + (total / count - known) * part
                 self._guessed.discard(kind)
             elif slowdown > STILL_SLOW:

@@ -2,7 +2,7 @@
 
 A store is taken for k workers with a queue before them. With n requests at it an answer takes n/k times as long as on
 an idle store once n > k, so that n x (baseline / latency) of them are worked on and the others only wait. The limit
-goes up while nearly all are worked on (doubled at first, in small steps after the first time that it was too high),
+goes up while somebody waits and nearly all are worked on (doubled at first, in small steps after the first time that it was too high),
 and comes down to those that are. Failures halve it.
 
 Four traps are known of controllers like this one. A baseline that follows the latency grows with the queue that the
@@ -241,7 +241,7 @@ class Limit:
         if exact and seen.delay > NOTHING_SECONDS and self._waits(level, seen.served(0 if certain else ERRORS)):
             self._doubt(seen, now, certain=certain)
         elif answers >= self._round and (certain or not self._waits(level, seen.served())):
-            self._hold(seen, now, full=full or self._wanted)
+            self._hold(seen, now)
 
     def _doubt(self, seen: Seen, now: float, *, certain: bool) -> None:
         """Too many seem to wait. What may have been a moment's hitch of all is looked at twice."""
@@ -275,13 +275,13 @@ class Limit:
         least = 1 if self._climbing else 3
         return Epoch(max(least, min(self.at, SAMPLES)))
 
-    def _hold(self, seen: Seen, now: float, *, full: bool) -> None:
-        """All is well: higher where it was made use of, after a proof where that is due."""
+    def _hold(self, seen: Seen, now: float) -> None:
+        """All is well: higher where that is wanted, after a proof where one is due."""
         self._baselines.slowdown = seen.slowdown
-        if full and now >= self._rest_at and NOTHING_SECONDS < seen.seconds <= LONG_SECONDS:
+        if self._wanted and now >= self._rest_at and NOTHING_SECONDS < seen.seconds <= LONG_SECONDS:
             self._rest(seen)
             return
-        if full:
+        if self._wanted:
             self._raise(now)
         self._begin()
 
@@ -299,7 +299,7 @@ class Limit:
 
     def _rest(self, seen: Seen) -> None:
         self._rested_from = (self.at, seen)
-        self.at = max(1, min(self.at // (2 if self.at > MANY else 4), int(seen.served())))
+        self.at = max(1, min(self.at // (2 if self.at > MANY else 8), int(seen.served())))
         self._begin()
 
     def _watch_rest(self, before: int, crowded: Seen, now: float) -> None:
@@ -335,7 +335,7 @@ class Limit:
             self._begin()
             self._proven_until = now + max(PROVEN_SECONDS, PROVEN_ANSWERS * crowded.seconds)
             return
-        self._come_down(before, served, 1 if busy else before // 2, now)
+        self._come_down(before, served, 1 if busy else before // 4, now)
 
     def _come_down(self, before: int, served: float, least: int, now: float) -> None:
         """To what was really worked on, or `least`."""

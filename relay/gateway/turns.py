@@ -187,8 +187,6 @@ class Turns:
         """Give it its turn, at once or later. Raises QueueFullError."""
         self._queue.put(waiter)
         self.settle()
-        if not waiter.given:
-            self.limit.want()
 
     def give_up(self, waiter: Waiter) -> None:
         self._queue.remove(waiter)
@@ -219,6 +217,8 @@ class Turns:
         if self._queue.light and not self.kept and not self.limit.resting and (waiter := self._queue.take(light=True)):
             self.kept = 1
             waiter.go(kept=True)
+        if self._queue:
+            self.limit.want()
         self.free = 0 if self._queue else self.limit.at
 
 

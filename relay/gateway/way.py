@@ -12,7 +12,7 @@ HESITATION = 1 / 4
 LIKE = 1.5
 """What takes more times as long as usual, or less, is believed of the store only after a look at the line, …"""
 FRESH_SECONDS = 1.0
-"""… and if it is more, so long after it: where a store has too much to do, every answer is like that."""
+"""… and so long after it: where a store has too much to do, every answer is like that."""
 
 
 class Way(Protocol):
@@ -57,12 +57,9 @@ def store_seconds(way: Way, seconds: float, sent_at: float, usual: float | None)
     if usual is None:
         return own
     surely = max(seconds - way.round_trip * (1 + HESITATION), min(own, usual))
-    if own < usual / LIKE - NOTHING_SECONDS:
-        wanted = sent_at
-    elif surely > usual * LIKE + NOTHING_SECONDS:
-        wanted = sent_at - FRESH_SECONDS
-    else:
+    if usual / LIKE - NOTHING_SECONDS < own and surely < usual * LIKE + NOTHING_SECONDS:
         return surely
     if way.measured_at < sent_at:
         way.measure()
-    return surely if way.measured_at >= wanted else None
+    quicker_than_light = seconds < way.round_trip
+    return surely if way.measured_at >= sent_at - (0 if quicker_than_light else FRESH_SECONDS) else None
