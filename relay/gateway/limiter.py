@@ -2,8 +2,8 @@
 
 A store is taken for k workers with a queue before them. With n requests at it an answer takes n/k times as long as on
 an idle store once n > k, so that n x (baseline / latency) of them are worked on and the others only wait. The limit
-goes up while somebody waits and nearly all are worked on (doubled at first, in small steps after the first time that it was too high),
-and comes down to those that are. Failures halve it.
+goes up while somebody waits for a turn and nearly all at the store are worked on (doubled at first, in small steps
+after the first time that it was too high), and comes down to those that are. Failures halve it.
 
 Four traps are known of controllers like this one. A baseline that follows the latency grows with the queue that the
 limit itself has made: so it grows only by what is measured at rest. A store that is slow for reasons of its own would
@@ -57,7 +57,7 @@ REST_MOST = (2.0, 4.0)
 PROVEN_SECONDS = 1.0
 PROVEN_ANSWERS = 20
 """For so long one that has stood the proof is not doubted."""
-AGAIN = (15.0, 240.0)
+AGAIN = (20.0, 320.0)
 """How many seconds a limit that made answers wait is not tried again: AGAIN_MORE times as long after each vain try, up
 to the second.
 """
