@@ -17,7 +17,7 @@ async def test_a_sync_and_lookups(new_road: NewRoad) -> None:
     """A sync takes hardly longer than with the best fixed setting for that store, makes it fail only at first, and
     leaves room for lookups.
     """
-    measured = await measure(new_road("care"), WORKERS, rows=ROWS, products=PRODUCTS, idle_lookups=8)
+    measured = await measure(new_road("care"), WORKERS, rows=ROWS, products=PRODUCTS, idle_lookups=8, least_seconds=20)
     told = str(measured)
     assert measured.late_errors == 0, told
     assert measured.errors <= 6, told
