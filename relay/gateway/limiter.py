@@ -53,7 +53,7 @@ REST_SECONDS = 30.0
 REST_ANSWERS = 50
 """A held limit is put to the proof after so long, and after so many times an answer's time."""
 REST_MOST = (2.0, 4.0)
-"""While others wait, a rest ends after so many seconds, or so many times an answer's time, however few answers came."""
+"""While others wait, a rest ends after so many seconds, or, if any answer came, so many times an answer's time."""
 PROVEN_SECONDS = 1.0
 PROVEN_ANSWERS = 20
 """For so long one that has stood the proof is not doubted."""
@@ -307,11 +307,10 @@ class Limit:
         least, times = REST_MOST
         if self._resting != self.era:
             self._resting, self._began = self.era, now
-        elif now - self._began < max(least, times * crowded.seconds):
-            return
         elif self._epoch.answers:
-            self._end_rest(before, crowded, self._epoch.mean(), now)
-        else:
+            if now - self._began >= max(least, times * crowded.seconds):
+                self._end_rest(before, crowded, self._epoch.mean(), now)
+        elif now - self._began >= least:
             self._rested_from = None
             self._rested.clear()
             self._rest_at = now + max(REST_SECONDS, REST_ANSWERS * crowded.seconds)

@@ -109,6 +109,20 @@ def test_a_store_that_is_slow_for_its_own_reasons_is_not_blamed_on_the_limit() -
     assert limit.expected("page") == pytest.approx(0.24, rel=0.2)
 
 
+def test_a_rest_without_an_answer_is_given_up() -> None:
+    """Behind a request that takes its time nobody waits for long to see whether the store is quicker so."""
+    limit = Limit(0)
+    for _ in range(3):
+        answers(limit, limit.at, 0.08)
+    while not limit.resting:
+        answers(limit, 1, 2.5, now=5.0)
+    limit.silent(6.0)
+    limit.silent(7.5)
+    assert limit.resting
+    limit.silent(8.0)
+    assert not limit.resting
+
+
 def test_long_answers_need_no_rest() -> None:
     """Where an answer takes ten seconds, it comes down by what is known, and is never put to a proof of a minute."""
     limit = Limit(0)
