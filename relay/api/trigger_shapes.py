@@ -9,15 +9,9 @@ from pydantic import BaseModel, Field
 
 from relay.api.answers import ShownOnce
 from relay.api.shapes import Form, Patch, Time, absent
+from relay.database.endpoints import URL_CHARACTERS
 from relay.database.records import NewTrigger, TriggerEventRecord, TriggerRecord
-from relay.database.triggers import (
-    CEILING,
-    CEILING_MOST,
-    INTERVAL_MOST,
-    URL_CHARACTERS,
-    TriggerForm,
-    TriggerPatch,
-)
+from relay.database.triggers import CEILING, CEILING_MOST, INTERVAL_MOST, TriggerForm, TriggerPatch
 from relay.trigger_records import PACES, TriggerKind
 
 _LEAST = min(pace.least for pace in PACES.values())

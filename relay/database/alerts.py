@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from agent.wire.token import new_id
 from relay.alert_records import AlertKind
-from relay.database import audit, deliveries, events
+from relay.database import audit, deliveries, endpoints, events
 from relay.database.connection_form import UNCHANGED, Unchanged
 from relay.database.engine import Database
-from relay.database.errors import Conflict, Invalid
+from relay.database.errors import Conflict
 from relay.database.names import find_row, within
 from relay.database.paging import LIMIT, read_page
 from relay.database.records import (
@@ -30,7 +30,7 @@ from relay.database.records import (
     any_state,
 )
 from relay.database.tables import AlertRow
-from relay.database.triggers import URL_CHARACTERS, counted, give_secret, renew_secret
+from relay.database.triggers import counted
 from relay.trigger_records import Delivery
 
 KIND = "alerts"
@@ -59,7 +59,7 @@ class AlertPatch:
 
 async def create(database: Database, account: str, form: AlertForm, *, by: Actor) -> NewAlert:
     """Tell of what goes wrong from now on. Raises Invalid, Conflict `too_many_alerts`."""
-    _check(form.url)
+    endpoints.check(form.url)
     async with database.writing() as session:
         theirs = AlertRow.account == account, AlertRow.kind == KIND
         if (await session.scalar(select(func.count()).select_from(AlertRow).where(*theirs)) or 0) >= ALERTS_MOST:
@@ -82,7 +82,7 @@ async def create(database: Database, account: str, form: AlertForm, *, by: Actor
             created_at=at,
             updated_at=at,
         )
-        secret = give_secret(database, row) if form.url is not None else None
+        secret = endpoints.give_secret(database, row) if form.url is not None else None
         session.add(row)
         await session.flush()
         await _noted(session, by, "alert.create", row, at, url=row.url)
@@ -123,13 +123,11 @@ async def change(
     async with database.writing() as session:
         row = await find_row(session, AlertRow, accounts, alert)
         expect(_record(row, Counter()))
-        given = {name: value for name, value in vars(patch).items() if value is not UNCHANGED}
-        if "url" in given and row.url is None:
-            raise Invalid("url", "these alerts are pulled: make another subscription to have them sent")
-        if given.get("enabled") and row.url is not None and row.secret_sealed is None:
-            raise Conflict("secret_lost", "what signs its events was lost: make a new secret first")
+        given = endpoints.given(
+            row, vars(patch), pulled="these alerts are pulled: make another subscription to have them sent"
+        )
         row.url, row.enabled = given.get("url", row.url), given.get("enabled", row.enabled)
-        _check(row.url)
+        endpoints.check(row.url)
         if "kinds" in given:
             row.alert_kinds = _stored(given["kinds"])
         if given.get("enabled"):
@@ -159,7 +157,7 @@ async def rotate_secret(database: Database, accounts: Accounts, alert: str, *, b
     """Make another secret. For a day both sign. Raises NotFound, Conflict `nothing_signed`."""
     async with database.writing() as session:
         row, at = await find_row(session, AlertRow, accounts, alert), database.now()
-        secret = renew_secret(database, row, at)
+        secret = endpoints.renew_secret(database, row, at)
         await _noted(session, by, "alert.rotate_secret", row, at)
         return NewAlert(await _now(session, row), secret)
 
@@ -181,11 +179,6 @@ async def given_up(
 async def replay(database: Database, accounts: Accounts, alert: str, event: str, *, by: Actor) -> TriggerEventRecord:
     """Have an alert that was given up sent again. Raises NotFound, Conflict `not_dead`."""
     return await deliveries.replay(database, accounts, alert, event, of=AlertRow, by=by)
-
-
-def _check(url: str | None) -> None:
-    if url is not None and not 1 <= len(url) <= URL_CHARACTERS:
-        raise Invalid("url", f"an address has at most {URL_CHARACTERS} characters")
 
 
 def _stored(kinds: Sequence[AlertKind] | None) -> list[str] | None:

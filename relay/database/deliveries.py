@@ -9,7 +9,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from relay.database import audit, events, triggers
+from relay.database import audit, endpoints, events, triggers
 from relay.database.desk import reading, writing
 from relay.database.engine import Database
 from relay.database.errors import Conflict, NotFound
@@ -89,7 +89,7 @@ class Deliveries:
     async def _taken(self, session: AsyncSession, event: TriggerEventRow, row: TriggerRow) -> Parcel | None:
         at = self._database.now()
         try:
-            signing = triggers.signing_secrets(self._database, row, at)
+            signing = endpoints.signing_secrets(self._database, row, at)
         except (UnknownMasterKey, DoesNotOpen) as error:
             log.error("signing secret does not open", trigger=row.id, reason=str(error))
             await triggers.disable(session, row, SECRET_LOST, by=_BY, at=at)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from relay.database import audit, authorities, connections, triggers
+from relay.database import audit, authorities, connections, endpoints
 from relay.database.engine import Database
 from relay.database.errors import Conflict
 from relay.database.records import Actor
@@ -42,7 +42,7 @@ async def replace_lost(database: Database, *, by: Actor) -> Replaced:
         for connection in lost:
             theirs = ConnectionRow.id == connection
             await session.execute(update(ConnectionRow).where(theirs).values(key_works=False, key_checked_at=at))
-        await triggers.disable_lost(session, unsigned)
+        await endpoints.disable_lost(session, unsigned)
         key = database.keys.keyring.current.id
         details = {"authorities": list(kinds), "connections": lost, "triggers": unsigned}
         await audit.note(session, by, "keys.replace_lost", key, at=at, account=None, **details)
@@ -67,7 +67,7 @@ def _is_lost(database: Database, row: ConnectionRow) -> bool:
 
 def _has_lost(database: Database, row: TriggerRow) -> bool:
     sealed = (("secret_sealed", row.secret_sealed), ("former_secret_sealed", row.former_secret_sealed))
-    return not all(_opens(database, text, triggers.place(row, name)) for name, text in sealed if text is not None)
+    return not all(_opens(database, text, endpoints.place(row, name)) for name, text in sealed if text is not None)
 
 
 def _opens(database: Database, sealed: str, place: Place) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from relay.database import audit, authorities, connections, triggers
+from relay.database import audit, authorities, connections, endpoints
 from relay.database.engine import Database
 from relay.database.records import Actor
 from relay.database.secrets import VERSION, sealed_with
@@ -81,7 +81,7 @@ async def _seal_signing(database: Database, session: AsyncSession, current: str)
     keys, done = database.keys, 0
     for name in ("secret_sealed", "former_secret_sealed"):
         for row in await _stale(session, select(TriggerRow), getattr(TriggerRow, name), current):
-            bound = triggers.place(row, name)
+            bound = endpoints.place(row, name)
             setattr(row, name, keys.seal(keys.open(getattr(row, name), bound).get_secret_value(), bound))
             done += 1
     return done

@@ -1,29 +1,25 @@
-"""Triggers: what is watched of a store, how often, and where its events go, with the secret that signs them."""
+"""Triggers: what is watched of a store, how often, and where its events go."""
 
 from __future__ import annotations
 
-import base64
-import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import SecretStr
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agent.wire.token import new_id
-from relay.database import audit
+from relay.database import audit, endpoints
 from relay.database.connection_form import UNCHANGED, Unchanged
 from relay.database.engine import Database
 from relay.database.errors import Conflict, Invalid
 from relay.database.names import find_row
 from relay.database.paging import LIMIT, read_page
 from relay.database.records import Accounts, Actor, NewTrigger, Page, TriggerProgress, TriggerRecord, any_state
-from relay.database.secrets import Place
 from relay.database.tables import ConnectionRow, TriggerEventRow, TriggerRow
 from relay.trigger_records import PACES, Delivery, Fault, TriggerKind
 
@@ -34,11 +30,6 @@ CEILING_MOST = 500
 """Items of one event: some 200 KB."""
 TRIGGERS_MOST = 20
 """Of one connection: each asks the store for the same again."""
-URL_CHARACTERS = 2000
-SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret of the Standard Webhooks begins with
-SECRET_BYTES = 32
-FORMER_SECONDS = 86400
-"""How long the former secret signs as well, after a new one was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +86,7 @@ async def create(
             created_at=at,
             updated_at=at,
         )
-        secret = give_secret(database, row) if form.url is not None else None
+        secret = endpoints.give_secret(database, row) if form.url is not None else None
         session.add(row)
         await session.flush()
         record = _record(row, Counter())
@@ -139,11 +130,9 @@ async def change(
     async with database.writing() as session:
         row = await find_row(session, TriggerRow, accounts, trigger)
         expect(_record(row, Counter()))
-        given = {name: value for name, value in vars(patch).items() if value is not UNCHANGED}
-        if "url" in given and row.url is None:
-            raise Invalid("url", "the events of this trigger are pulled: make another one to have them sent")
-        if given.get("enabled") and row.url is not None and row.secret_sealed is None:
-            raise Conflict("secret_lost", "what signs its events was lost: make a new secret first")
+        given = endpoints.given(
+            row, vars(patch), pulled="the events of this trigger are pulled: make another one to have them sent"
+        )
         at = database.now()
         for name, value in given.items():
             setattr(row, name, value)
@@ -180,7 +169,7 @@ async def rotate_secret(database: Database, accounts: Accounts, trigger: str, *,
     """
     async with database.writing() as session:
         row, at = await find_row(session, TriggerRow, accounts, trigger), database.now()
-        secret = renew_secret(database, row, at)
+        secret = endpoints.renew_secret(database, row, at)
         await _noted(session, by, "trigger.rotate_secret", row, at)
         return NewTrigger(_record(row, (await counted(session, [row]))[row.id]), secret)
 
@@ -202,61 +191,13 @@ async def disable(session: AsyncSession, row: TriggerRow, because: str, *, by: A
     await _noted(session, by, "trigger.disable", row, at, because=because)
 
 
-def place(row: TriggerRow, column: str = "secret_sealed") -> Place:
-    """What a trigger's secret is bound to."""
-    return Place("triggers", row.id, column, (row.account, row.connection or ""))
-
-
-def give_secret(database: Database, row: TriggerRow) -> SecretStr:
-    """A new secret, sealed in the row."""
-    text = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-    row.secret_sealed = database.keys.seal(text.encode(), place(row))
-    return SecretStr(text)
-
-
-def renew_secret(database: Database, row: TriggerRow, at: int) -> SecretStr:
-    """Another secret beside the one in use, which signs for another day. Raises Conflict `nothing_signed`."""
-    if row.url is None:
-        raise Conflict("nothing_signed", "the events of this trigger are pulled: nothing is signed")
-    if row.secret_sealed is not None:
-        row.former_secret_sealed = _moved(database, row)
-        row.former_secret_until = at + FORMER_SECONDS
-    row.updated_at = at
-    return give_secret(database, row)
-
-
-def signing_secrets(database: Database, row: TriggerRow, at: int) -> tuple[SecretStr, ...]:
-    """The one in use, and the former one while it lasts. Raises UnknownMasterKey, DoesNotOpen."""
-    sealed = [("secret_sealed", row.secret_sealed)]
-    if row.former_secret_until is not None and at < row.former_secret_until:
-        sealed.append(("former_secret_sealed", row.former_secret_sealed))
-    opened = [database.keys.open(text, place(row, column)) for column, text in sealed if text is not None]
-    return tuple(SecretStr(each.get_secret_value().decode()) for each in opened)
-
-
-async def disable_lost(session: AsyncSession, lost: Sequence[str]) -> None:
-    """These triggers' secrets are gone with the master keys: nothing is sent until their owners make new ones."""
-    theirs = TriggerRow.id.in_(lost)
-    gone = {"secret_sealed": None, "former_secret_sealed": None, "former_secret_until": None}
-    await session.execute(
-        update(TriggerRow).where(theirs).values(enabled=False, disabled_because="secret_lost", **gone)
-    )
-
-
-def _moved(database: Database, row: TriggerRow) -> str:
-    """The secret in use, sealed for its place as the former one."""
-    secret = database.keys.open(row.secret_sealed or "", place(row))
-    return database.keys.seal(secret.get_secret_value(), place(row, "former_secret_sealed"))
-
-
 def _check(kind: TriggerKind, interval: int, ceiling: int, time_zone: str | None, url: str | None) -> None:
     least = PACES[kind].least
     if not least <= interval <= INTERVAL_MOST:
         raise Invalid("interval", f"between {least} and {INTERVAL_MOST} seconds")
     if not 1 <= ceiling <= CEILING_MOST:
         raise Invalid("ceiling", f"between 1 and {CEILING_MOST} items in one event")
-    if url is not None and not 1 <= len(url) <= URL_CHARACTERS:
-        raise Invalid("url", f"an address has at most {URL_CHARACTERS} characters")
+    endpoints.check(url)
     if time_zone is not None and not _is_zone(time_zone):
         raise Invalid("time_zone", "name it as the IANA does: Europe/Paris")
 

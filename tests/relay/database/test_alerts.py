@@ -16,12 +16,12 @@ from relay.database.alarms import NOTED_SECONDS, Alarms
 from relay.database.alerts import ALERTS_MOST, AlertForm, AlertPatch
 from relay.database.cycles import Cycles
 from relay.database.deliveries import Deliveries
+from relay.database.endpoints import signing_secrets
 from relay.database.engine import Database, open_database
 from relay.database.errors import Conflict, Invalid, NotFound
 from relay.database.secrets import KeyFile
 from relay.database.store_book import StoreBook
 from relay.database.tables import AlertConditionRow, InstanceRow, TriggerRow
-from relay.database.triggers import signing_secrets
 from relay.database.upkeep import Upkeep
 from relay.records import Mode, Scope
 from relay.store_records import AgentWays, CloudWay

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from relay.database import connections, deliveries, events, replacing, rotation, triggers
+from relay.database import connections, deliveries, endpoints, events, replacing, rotation, triggers
 from relay.database.cycles import LEASE_SECONDS, Cycles
 from relay.database.deliveries import Deliveries
 from relay.database.engine import Database, open_database
@@ -347,7 +347,7 @@ async def test_a_new_secret_signs_beside_the_former_for_a_day(
     new = await triggers.rotate_secret(database, account, old.trigger.id, by=BY)
     (parcel,) = await Deliveries(database).claim(9)
     assert parcel.secrets == (new.secret, old.secret)
-    clock.now += triggers.FORMER_SECONDS
+    clock.now += endpoints.FORMER_SECONDS
     (parcel,) = await Deliveries(database).claim(9)
     assert parcel.secrets == (new.secret,)
     pulled = await made(database, account, connection)
@@ -371,7 +371,7 @@ async def test_secrets_lie_sealed_and_follow_the_master_keys(
     assert set(await rotation.count(database)) == {rotated.key}
     (row,) = await rows(database, TriggerRow)
     assert row.secret_sealed != before
-    assert triggers.signing_secrets(database, row, database.now()) == (second.secret, new.secret)
+    assert endpoints.signing_secrets(database, row, database.now()) == (second.secret, new.secret)
     database.keys.path.unlink()
     database = Database(database.engine, keys=KeyFile(database.keys.path), clock=clock)
     assert (await replacing.replace_lost(database, by=BY)).connections == (connection,)
