@@ -40,24 +40,20 @@ class Baselines:
     def get(self, kind: Hashable) -> float | None:
         return self._known.get(kind)
 
-    def note(self, kind: Hashable, seconds: float, *, alone: bool) -> float:
-        """What to compare this answer with. Of what was seen only under load, the best is nearest to the truth."""
+    def note(self, kind: Hashable, seconds: float, *, alone: bool) -> float | None:
+        """What to compare this answer with, if anything but itself. Of what was seen only under load, the best is
+        nearest to the truth.
+        """
         known = self._known.get(kind)
         if known is None:
-            while len(self._known) >= KINDS:
-                self._forget(next(iter(self._known)))
-        elif alone:
+            return self._first(kind, seconds, alone=alone)
+        if alone:
             known = seconds if kind in self._guessed else known
             self._guessed.discard(kind)
             self._known[kind] = known + (seconds - known) * ALONE_PART
-            return known
-        elif kind not in self._guessed:
-            return known
-        if not alone:
-            self._guessed.add(kind)
-            seconds = min(known, seconds) if known else self._guess(kind, seconds)
-        self._known[kind] = seconds
-        return seconds
+        elif kind in self._guessed:
+            known = self._known[kind] = min(known, seconds)
+        return known
 
     def all_guessed(self) -> bool:
         """Whether there is nothing to compare with yet."""
@@ -78,17 +74,23 @@ class Baselines:
                 self._known[kind] = known * slowdown
                 self._guessed.add(kind)
 
-    def _guess(self, kind: Hashable, seconds: float) -> float:
-        """It is slowed down as all others are, and idle it takes no longer than its family: if that is too little, the
-        next rest will show it.
+    def _first(self, kind: Hashable, seconds: float, *, alone: bool) -> float | None:
+        """Under load it is slowed down as all others are, and idle it takes no longer than its family: if that is too
+        little, the next rest will show it.
         """
-        family = self._family(kind)
-        measured = [
-            baseline
-            for other, baseline in self._known.items()
-            if other not in self._guessed and self._family(other) == family
-        ]
-        return min([max(seconds / max(1.0, self.slowdown), LEAST_SECONDS), *measured])
+        while len(self._known) >= KINDS:
+            self._forget(next(iter(self._known)))
+        if alone:
+            self._known[kind] = seconds
+            return seconds
+        relatives = self._relatives(self._family(kind))
+        self._known[kind] = min([max(seconds / max(1.0, self.slowdown), LEAST_SECONDS), *relatives])
+        self._guessed.add(kind)
+        return self._known[kind] if relatives else None
+
+    def _relatives(self, family: Hashable) -> list[float]:
+        measured = ((kind, known) for kind, known in self._known.items() if kind not in self._guessed)
+        return [known for kind, known in measured if self._family(kind) == family]
 
     def _forget(self, kind: Hashable) -> None:
         del self._known[kind]

@@ -170,7 +170,7 @@ class Limit:
         if not baseline:
             baseline = self._baselines.note(kind, seconds, alone=sent <= 1)
         epoch = self._epoch
-        if era != self.era or (self._rested_from and sent > self.at) or self._baselines.all_guessed():
+        if not baseline or era != self.era or (self._rested_from and sent > self.at) or self._baselines.all_guessed():
             return
         epoch.add(beside, seconds, baseline)
         if self._rested_from:
