@@ -40,6 +40,10 @@ class Baselines:
     def get(self, kind: Hashable) -> float | None:
         return self._known.get(kind)
 
+    def is_measured(self, kind: Hashable) -> bool:
+        """Whether it was seen without load, or one of its family."""
+        return bool(self._relatives(self._family(kind)))
+
     def note(self, kind: Hashable, seconds: float, *, alone: bool) -> float | None:
         """What to compare this answer with, if anything but itself. Of what was seen only under load, the best is
         nearest to the truth.

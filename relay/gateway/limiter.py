@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
-from relay.gateway.baselines import LEAST_SECONDS, STILL_SLOW, Baselines
+from relay.gateway.baselines import LEAST_SECONDS, STILL_SLOW, UNSURE_ANSWERS, Baselines
+from relay.gateway.epoch import Epoch, Seen
 
 FIRST = 1
 """At a store of which nothing is known."""
@@ -32,12 +32,16 @@ SPARE_PART = 0.1
 """… and this part of the limit: the more there are, the less exactly latencies tell."""
 MANY = 24
 """Of so many workers and more one is left free, for lookups and for the shop's visitors."""
+MORE = 0.75
+"""By so much more must be worked on than are let go, to be surely more."""
 NOTHING_SECONDS = 0.01
 """A delay that the relay and the line may have made themselves; PrestaShop takes 20 ms for its smallest answer."""
 ERRORS = 1.5
 """Standard errors by which a slowdown must be more than chance to be put to the proof, …"""
-GROSS = 1.5
-"""A slowdown that needs no second look."""
+GROSS = 2.5
+"""A slowdown that needs no second look, …"""
+EXPLAINED = 1.2
+"""… unless it is that many times what can come of the last raise: then the store had a moment of its own."""
 ANSWERS = 6
 REST_ERROR = 0.15
 REST_SAMPLES = 24
@@ -57,7 +61,7 @@ REST_MOST = (2.0, 4.0)
 PROVEN_SECONDS = 1.0
 PROVEN_ANSWERS = 20
 """For so long one that has stood the proof is not doubted."""
-AGAIN = (20.0, 320.0)
+AGAIN = (10.0, 320.0)
 """How many seconds a limit that made answers wait is not tried again: AGAIN_MORE times as long after each vain try, up
 to the second.
 """
@@ -69,60 +73,6 @@ FAULTS_PART = 8
 """One fault may be a request's own, and so may one among so many answers; more are the store's."""
 
 
-@dataclass(slots=True)
-class Epoch:
-    """Sums over the answers to the requests that were let go under the same limit."""
-
-    look: int
-    """Answers at which it is looked at next: often enough, and seldom enough that chance gets few chances."""
-    answers: int = 0
-    faults: int = 0
-    beside: float = 0.0
-    reached: float = 0.0
-    slowdown: float = 0.0
-    squares: float = 0.0
-    seconds: float = 0.0
-    delay: float = 0.0
-
-    def add(self, beside: tuple[int, int], seconds: float, baseline: float) -> None:
-        slowdown = seconds / baseline
-        self.answers += 1
-        self.beside += sum(beside) / 2
-        self.reached += max(beside)
-        self.slowdown += slowdown
-        self.squares += slowdown * slowdown
-        self.seconds += seconds
-        self.delay += seconds - baseline
-
-    def mean(self) -> Seen:
-        count = self.answers
-        slowdown = self.slowdown / count
-        variance = max(0.0, self.squares / count - slowdown * slowdown)
-        error = math.sqrt(variance / count) / slowdown
-        return Seen(
-            self.beside / count, self.reached / count, slowdown, error, self.seconds / count, self.delay / count
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Means of an epoch. `beside`: requests at the store while one was waited for; `reached`: when it was sent or
-    answered, whichever were more; `slowdown`: latency by baseline; `delay`: above it.
-    """
-
-    beside: float
-    reached: float
-    slowdown: float
-    error: float
-    """Standard error of the slowdown, as a part of it."""
-    seconds: float
-    delay: float
-
-    def served(self, errors: float = 0.0) -> float:
-        """Requests that were worked on, if the slowdown was so many standard errors less than seen."""
-        return self.beside / max(self.slowdown * (1 - errors * self.error), 1e-3)
-
-
 def _itself(kind: Hashable) -> Hashable:
     return kind
 
@@ -131,8 +81,8 @@ class Limit:
     """Pure: `at` is the limit in force. Times are monotonic seconds."""
 
     __slots__ = (
-        "_again_seconds", "_bad", "_baselines", "_began", "_climbing", "_doubted", "_epoch",
-        "_proven_until", "_rest_at", "_rested", "_rested_from", "_resting", "_try_again_at", "_wanted",
+        "_again_seconds", "_bad", "_baselines", "_began", "_climbing", "_doubted", "_epoch", "_fine", "_proven_until",
+        "_rest_at", "_rested", "_rested_from", "_resting", "_try_again_at", "_unmeasured", "_unsure", "_wanted",
         "at", "era",
     )  # fmt: skip
 
@@ -149,8 +99,14 @@ class Limit:
         """The limit that is put to the proof, and what was seen there."""
         self._rested: dict[Hashable, tuple[int, float]] = {}
         """How many answers of each kind came at rest, and their seconds."""
+        self._fine = FIRST
+        """The last limit at which all was well."""
         self._wanted = False
         """Whether somebody had to wait for a turn in this epoch."""
+        self._unmeasured: Hashable | None = None
+        """A kind of which one has had to wait while nothing was known of the store, …"""
+        self._unsure = 0
+        """… and how often the limit was not raised for that."""
         self._rest_at = now + REST_SECONDS
         self._proven_until = now
         self._bad: float = math.inf
@@ -207,6 +163,13 @@ class Limit:
         """Somebody must wait for a turn: more at once would be made use of."""
         self._wanted = True
 
+    def held_up(self, kind: Hashable) -> None:
+        """One of this kind must wait. At a store of which nothing is known, one goes alone first: seen first among
+        others, it would seem to take by nature as long as they make it take.
+        """
+        if self._climbing and self.at == FIRST:
+            self._unmeasured = kind
+
     def silent(self, now: float) -> None:
         """Somebody waits. A store of which nothing bad is known may be given more before its first slow answer."""
         if self._rested_from:
@@ -238,7 +201,8 @@ class Limit:
         level = self.at + 1 if full else seen.beside
         certain = answers >= SAMPLES
         exact = answers >= ANSWERS or seen.error < REST_ERROR
-        if exact and seen.delay > NOTHING_SECONDS and self._waits(level, seen.served(0 if certain else ERRORS)):
+        errors = 0 if certain or self._vain else ERRORS
+        if exact and seen.delay > NOTHING_SECONDS and self._waits(level, seen.served(errors)):
             self._doubt(seen, now, certain=certain)
         elif answers >= self._round and (certain or not self._waits(level, seen.served())):
             self._hold(seen, now)
@@ -248,7 +212,7 @@ class Limit:
         if now < self._proven_until:
             if certain:
                 self._begin()
-        elif self._doubted or seen.slowdown * (1 - ERRORS * seen.error) > GROSS:
+        elif self._doubted or self._vain or self._is_gross(seen):
             if seen.seconds > LONG_SECONDS:
                 self._come_down(self.at, seen.served(), self.at // 2, now)
             else:
@@ -256,6 +220,16 @@ class Limit:
         else:
             self._begin()
             self._doubted = True
+
+    @property
+    def _vain(self) -> bool:
+        """Whether a limit is tried again that was too much before."""
+        return self.at >= self._bad
+
+    def _is_gross(self, seen: Seen) -> bool:
+        """Whether answers are so slow, and no slower than more at once can make them."""
+        surely = seen.slowdown * (1 - ERRORS * seen.error)
+        return surely > GROSS and seen.slowdown <= EXPLAINED * seen.reached / self._fine
 
     @property
     def _round(self) -> int:
@@ -278,18 +252,29 @@ class Limit:
     def _hold(self, seen: Seen, now: float) -> None:
         """All is well: higher where that is wanted, after a proof where one is due."""
         self._baselines.slowdown = seen.slowdown
+        self._fine = self.at
         if self._wanted and now >= self._rest_at and NOTHING_SECONDS < seen.seconds <= LONG_SECONDS:
             self._rest(seen)
             return
-        if self._wanted:
+        if self._wanted and not self._must_measure(seen):
             self._raise(now)
         self._begin()
+
+    def _must_measure(self, seen: Seen) -> bool:
+        """Whether to stay until it is known how long those take that wait; not where more are surely worked on."""
+        if self._unmeasured is None or self._unsure >= UNSURE_ANSWERS or seen.served() > FIRST + MORE:
+            return False
+        if self._baselines.is_measured(self._unmeasured):
+            self._unmeasured = None
+            return False
+        self._unsure += 1
+        return True
 
     def _raise(self, now: float) -> None:
         if self._climbing:
             self.at = min(2 * self.at + 1, MOST)
             return
-        if self.at >= self._bad:
+        if self._vain:
             self._bad, self._again_seconds = math.inf, 0.0
         step = max(1, self.at // (8 if self._bad < math.inf else 4 if self.at > MANY else 2))
         wanted = min(self.at + step, MOST)
@@ -339,7 +324,7 @@ class Limit:
     def _come_down(self, before: int, served: float, least: int, now: float) -> None:
         """To what was really worked on, or `least`."""
         self._climbing = False
-        knee = max(1, round(served) - (served >= MANY))
+        knee = max(1, round(served) - (served >= MANY), self._fine if self._fine < before else 0)
         self._lower(min(knee + 1, before), max(knee, least), AGAIN, now)
 
     def _worth_it(self, before: int, crowded: Seen, faster: float, error: float) -> bool:
@@ -358,5 +343,5 @@ class Limit:
         self._bad = bad
         self._again_seconds = min(max(first, AGAIN_MORE * self._again_seconds), most)
         self._try_again_at = now + self._again_seconds
-        self.at = to
+        self.at = self._fine = to
         self._begin()

@@ -262,7 +262,7 @@ class Pool:
             if not turn.done():
                 turn.set_result(None)
 
-        return Waiter(flow, light, cost, self, give)
+        return Waiter(flow, kind, light, cost, self, give)
 
     def _give_up(self, waiter: Waiter, turn: asyncio.Future[None]) -> None:
         """Wait no longer. A turn that was given in the same moment goes to the next."""

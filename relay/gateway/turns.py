@@ -48,6 +48,7 @@ class Waiter:
     """A request that waits. `cost` is in seconds of the store; `give` is called once, when it has its turn."""
 
     flow: Hashable
+    kind: Hashable
     light: bool
     cost: float
     holder: Holder
@@ -186,6 +187,7 @@ class Turns:
     def wait(self, waiter: Waiter) -> None:
         """Give it its turn, at once or later. Raises QueueFullError."""
         self._queue.put(waiter)
+        self.limit.held_up(waiter.kind)
         self.settle()
 
     def give_up(self, waiter: Waiter) -> None:

@@ -62,6 +62,8 @@ class Store:
     spread: float = 0.0
     queue_most: int = 10**9
     """Requests that may wait for a worker; a further one is answered 503."""
+    stalls: tuple[float, float] = (0.0, 0.0)
+    """From when it stands still, and until when; what it works on then takes so much longer."""
     errors: list[float] = field(default_factory=list)
     busy: int = 0
     waiting: deque[tuple[Request, Callable[[int], object]]] = field(default_factory=deque)
@@ -80,6 +82,9 @@ class Store:
     def _work(self, request: Request, answer: Callable[[int], object]) -> None:
         self.busy += 1
         seconds = (self.seconds + self.row_seconds * request.rows) * self.chance.lognormvariate(0, self.spread)
+        begins, ends = self.stalls
+        if self.time.now < ends and self.time.now + seconds > begins:
+            seconds += ends - begins
         self.time.later(seconds, partial(self._done, request, answer))
 
     def _done(self, request: Request, answer: Callable[[int], object]) -> None:
@@ -135,7 +140,9 @@ class Relay:
             self._send_fixed(request)
             return
         cost = self.turns.limit.expected(request.kind) or (0.1 if request.light else 1.0)
-        waiter = Waiter(request.kind, request.light, cost, self.holder, lambda: self._send(request, waiter))
+        waiter = Waiter(
+            request.kind, request.kind, request.light, cost, self.holder, lambda: self._send(request, waiter)
+        )
         if self.turns.active < self.turns.free:
             self.turns.active += 1
         elif request.light and self.turns.take_kept():
@@ -284,10 +291,11 @@ def measured(
     spread: float = 0.0,
     way: float = 0.002,
     products: int = 20_000,
+    stalls: tuple[float, float] = (0.0, 0.0),
 ) -> Measured:
     """At a store whose memory lasts for so many rows; with `fixed` so many at once, in pages of just those rows."""
     time = Time()
-    store = Store(time, workers, rows_most=rows, spread=spread)
+    store = Store(time, workers, rows_most=rows, spread=spread, stalls=stalls)
     relay = Relay(time, store, way, fixed)
     sync = Sync(time, relay, products, max(20, workers + 8), rows if fixed else None)
     lookups = Lookups(time, relay, 0.037)

@@ -32,7 +32,7 @@ class Scene:
     given: list[str]
 
     def wait(self, flow: str, *, light: bool = False, cost: float = 1.0, holder: Holder | None = None) -> Waiter:
-        waiter = Waiter(flow, light, cost, holder or Holder(), lambda: self.given.append(flow))
+        waiter = Waiter(flow, flow, light, cost, holder or Holder(), lambda: self.given.append(flow))
         self.turns.wait(waiter)
         return waiter
 
@@ -107,7 +107,7 @@ def test_in_a_flow_first_come_first_served(asked: list[tuple[str, float]]) -> No
     """And everybody goes in the end, exactly once."""
     queue, order = Queue(), []
     for number, (flow, cost) in enumerate(asked):
-        queue.put(Waiter(flow, False, cost, Holder(), lambda number=number: order.append(number)))  # type: ignore[misc]  # bound at once
+        queue.put(Waiter(flow, flow, False, cost, Holder(), lambda number=number: order.append(number)))  # type: ignore[misc]  # bound at once
     while waiter := queue.take():
         waiter.give()
     assert len(queue) == 0
@@ -123,7 +123,7 @@ def test_the_queue_is_bounded_and_so_is_each_flow() -> None:
     queue = Queue()
 
     def put(flow: str) -> None:
-        queue.put(Waiter(flow, False, 1.0, Holder(), list))
+        queue.put(Waiter(flow, flow, False, 1.0, Holder(), list))
 
     for _ in range(FLOW):
         put("export")
@@ -140,7 +140,7 @@ def test_what_is_remembered_of_flows_is_bounded() -> None:
     """A caller who never asks the same twice, at a queue that never runs empty."""
     queue = Queue()
     for number in range(20 * QUEUE):
-        queue.put(Waiter(number, False, 1e6, Holder(), list))
+        queue.put(Waiter(number, number, False, 1e6, Holder(), list))
         if number > 10:
             queue.take()
     assert len(queue._ends) <= 2 * QUEUE + 1

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.gateway import limiter
-from relay.gateway.baselines import KINDS
+from relay.gateway.baselines import KINDS, UNSURE_ANSWERS
 from relay.gateway.limiter import AGAIN_AFTER_REFUSAL, MOST, Limit
 from tests.relay.gateway.simulated import Callers, Lookups, Relay, Request, Store, Sync, Time, measured, page_of
 
@@ -95,6 +95,36 @@ def test_another_kind_of_request_is_measured_by_itself() -> None:
         limit.want()
         limit.answered(kind, seconds, (1, 1) if number < 6 else (limit.at, limit.at), limit.era, number / 10)
     assert limit.at >= 31
+
+
+def test_of_a_new_store_one_goes_alone_first() -> None:
+    """A page that was only seen beside a lookup would seem to be slow by nature, and so would be a queue of pages."""
+    limit = Limit(0)
+    for _ in range(3):
+        limit.want()
+        limit.held_up("page")
+        limit.answered("lookup", 0.08, (1, 1), limit.era, 1.0)
+        limit.answered("page", 0.16, (2, 2), limit.era, 1.0)
+        assert limit.at == 1
+    limit.want()
+    limit.answered("page", 0.08, (1, 1), limit.era, 1.0)
+    assert limit.at == 3
+
+
+def test_it_is_not_waited_for_ever_for_one_to_go_alone() -> None:
+    """Nor where it is seen that two are worked on side by side."""
+    limit = Limit(0)
+    for _ in range(UNSURE_ANSWERS + 1):
+        limit.want()
+        limit.held_up("page")
+        limit.answered("lookup", 0.08, (1, 1), limit.era, 1.0)
+    assert limit.at == 3
+    limit = Limit(0)
+    for beside in (1, 2):
+        limit.want()
+        limit.held_up("page")
+        limit.answered("lookup", 0.08, (beside, beside), limit.era, 1.0)
+    assert limit.at == 3
 
 
 def test_a_store_that_is_slow_for_its_own_reasons_is_not_blamed_on_the_limit() -> None:
@@ -256,6 +286,18 @@ def test_other_stores_and_lines(workers: int, spread: float, way: float) -> None
     found = measure()
     assert found.seconds <= 1.5 * best + 0.5
     assert found.p95 <= 3 * (0.08 * (1 + 2 * spread) + way)
+
+
+@pytest.mark.parametrize("workers", [1, 4, 16])
+@pytest.mark.parametrize("seconds", [0.15, 0.4, 1.0])
+def test_a_moment_of_standstill_is_not_taken_for_a_queue(workers: int, seconds: float) -> None:
+    """Whenever in the first two seconds all stands still (a backup, a cron job), a sync loses less than two seconds
+    and a fifth by it.
+    """
+    measure = partial(measured, workers, rows=25, spread=0.02)
+    usual = measure().seconds
+    worst = max(measure(stalls=(tenths / 10, tenths / 10 + seconds)).seconds for tenths in range(1, 20))
+    assert worst <= 1.2 * usual + 2
 
 
 def hurried(seconds: float) -> tuple[Time, Store, Relay, Callers]:
