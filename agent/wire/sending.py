@@ -29,10 +29,14 @@ _DATA = bytes((MSG_CHANNEL_DATA,))
 
 
 def send_data(chan: Any, data: bytes) -> None:
-    """Write to a channel. What fits one packet leaves at once; asyncssh's own way copies it and asks its logger."""
+    """Write to a channel. What fits one packet leaves at once; asyncssh's own way copies it and asks its logger.
+
+    What comes after the channel's end goes nowhere, as with asyncio's transports: its reader may still be behind.
+    """
     size = len(data)
     if chan._send_buf or chan._send_state != "open" or not 0 < size <= min(chan._send_window, chan._send_pktsize):
-        chan.write(data)
+        if not chan.is_closing():
+            chan.write(data)
         return
     chan._send_window -= size
     addressed = b"".join((chan._send_chan.to_bytes(4, "big"), size.to_bytes(4, "big"), data))

@@ -72,6 +72,8 @@ class Gateway:
         self._entered: dict[Exchange, Pool] = {}
         self._accounts: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._queued: dict[Exchange, asyncio.Task[Any] | None] = {}
+        """Those that wait for their turn: who has gone must not stand in the way of others."""
 
     def __len__(self) -> int:
         """Exchanges that have been let in and are not over."""
@@ -115,6 +117,8 @@ class Gateway:
         pool = self._entered.pop(exchange, None)
         if pool:
             pool.leave(exchange)
+        elif task := self._queued.get(exchange):
+            task.cancel()
         connection = exchange.connection
         if connection:
             self._accounts[connection.account] -= 1
@@ -205,12 +209,15 @@ class Gateway:
 
     async def _wait_to_enter(self, exchange: Exchange, pool: Pool) -> None:
         """Raises GatewayError: it is not the store that is busy where all wait for its agent."""
+        self._queued[exchange] = asyncio.current_task()
         try:
             await pool.wait_to_enter(exchange)
         except GatewayError:
             if self._route.away(pool.connection):
                 raise GatewayError("agent_offline", "so many requests wait for it already") from None
             raise
+        finally:
+            del self._queued[exchange]
 
     async def _begin_on_new_line(self, exchange: Exchange) -> None:
         pool = self._entered.get(exchange)

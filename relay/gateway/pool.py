@@ -205,7 +205,8 @@ class Pool:
             turns.skipped += 1
             if turns.skipped % QUICK:
                 return
-        turns.usual += (seconds - turns.usual) * USUAL_PART
+        if exchange.first_at:
+            turns.usual += (seconds - turns.usual) * USUAL_PART
         self._learn(exchange, seconds, beside)
         turns.settle()
 

@@ -82,15 +82,15 @@ class Routes:
         secured = TlsStream(stream, connection.store.destination.host, connection.trust)
         try:
             await secured.start()
+            self.on_secured(connection, secured)
         except TlsError as error:
             stream.abort()
             if way and way.lost_code == "tunnel_lost":
                 raise _TunnelLostError from None
             raise GatewayError("store_tls", str(error)) from None
-        except asyncio.CancelledError:
+        except BaseException:
             stream.abort()
             raise
-        self.on_secured(connection, secured)
         return secured
 
 

@@ -29,8 +29,12 @@ class StoreCertificates:
         now, seen = self._clock(), self._seen.get(connection.id)
         if seen and now - seen[0] < LOOK_SECONDS:
             return
+        try:
+            ends = int(stream.ends)
+        except ValueError:  # OpenSSL has believed what another library is too strict to read
+            return
         about = About(connection=connection.id, details={"store": str(connection.store.destination)})
-        ending = Ending(AlertKind.CERTIFICATE_EXPIRING, connection.account, connection.id, int(stream.ends), about)
+        ending = Ending(AlertKind.CERTIFICATE_EXPIRING, connection.account, connection.id, ends, about)
         self._seen[connection.id] = (now, ending)
         self._seen.move_to_end(connection.id)
         if len(self._seen) > SEEN_MOST:

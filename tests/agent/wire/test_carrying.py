@@ -218,6 +218,29 @@ async def test_a_receiver_that_fails_loses_its_channel_only() -> None:
         assert await pair.exchange(b"the neighbour goes on") == b"the neighbour goes on"
 
 
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - asyncssh tells nobody of it
+            await asyncio.sleep(0)
+
+
+async def test_what_is_written_after_the_end_goes_nowhere() -> None:
+    """The other side has closed while a paused reader still has to take what came before: nothing of that is lost."""
+    async with tunnel() as pair:
+        channel = await pair.open()
+        back = Gathering(lambda _data: channel.pause_reading())
+        channel.attach(back)
+        channel.write(b"first")
+        await back.gather(5)
+        channel.write(b"second")
+        await until(lambda: channel._chan._recv_buf)
+        pair.agent._channels[next(iter(pair.agent._channels))].close()
+        await until(channel.is_closing)
+        channel.write(b"too late")
+        channel.resume_reading()
+        assert await asyncio.wait_for(back.gather(11), 10) == b"firstsecond"
+
+
 def bulk_of(channel: Channel) -> bool:
     return channel._window.bulk
 

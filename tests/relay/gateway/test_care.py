@@ -331,3 +331,16 @@ async def test_callers_who_left_without_an_answer_say_that_it_took_long(
     await scene.until(lambda: seen)
     assert seen == [pytest.approx(5)]
     go_on.release()
+
+
+async def test_who_left_without_an_answer_says_nothing_of_how_long_answers_take(scene: Scene) -> None:
+    """Such a store would seem to be quick, and most of its answers would teach nothing."""
+    scene.clock.forward(500_000)
+    go_on = asyncio.Semaphore(0)
+    scene.store.behave = gated(go_on)
+    turns_of(scene).usual = 0.3
+    client = await asking(scene, EXPORT)
+    await scene.until(lambda: len(scene.store.requests) == 1)
+    client.leave()
+    await scene.until(functools.partial(has_left, scene, 0))
+    assert turns_of(scene).usual == 0.3

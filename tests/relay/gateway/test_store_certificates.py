@@ -55,3 +55,16 @@ async def test_a_certificate_is_read_once_an_hour(scene: Scene) -> None:
     now += LOOK_SECONDS
     seen.note(scene.connection, Stream())  # type: ignore[arg-type]  # the same
     assert len(read) == 2
+
+
+async def test_a_certificate_that_cannot_be_read_tells_nothing(scene: Scene) -> None:
+    """The store is served all the same."""
+
+    class Stream:
+        @property
+        def ends(self) -> float:
+            raise ValueError("a serial number of zero")
+
+    seen = StoreCertificates(lambda: 1000.0)
+    seen.note(scene.connection, Stream())  # type: ignore[arg-type]  # as much of one as is asked
+    assert list(seen) == []

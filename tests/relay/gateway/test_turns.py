@@ -67,6 +67,21 @@ async def test_no_more_requests_reach_a_store_than_it_may_have(scene: Scene) -> 
     assert len(scene.store.visits) == 3
 
 
+async def test_who_has_left_does_not_stand_in_the_way(scene: Scene) -> None:
+    """A connector that gives up and asks again takes one place in the queue, not two."""
+    go_on = asyncio.Event()
+    scene.store.behave = slow(go_on)
+    scene.change(concurrency=1)
+    first, *others = await asking(scene, 6)
+    await scene.until(lambda: scene.gateway.waiting == 5)
+    for client in others:
+        client.leave()
+    await scene.until(lambda: scene.held() == {"exchanges": 1, "turns": 1, "acc_one": 1})
+    go_on.set()
+    assert (await first.answer()).status == 200
+    await scene.until(lambda: not scene.held())
+
+
 async def test_first_come_first_served(scene: Scene) -> None:
     """With one turn, requests reach the store in the order in which they came."""
     go_on = asyncio.Event()
