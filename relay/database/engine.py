@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from relay.database.errors import Conflict, DatabaseUnavailable, DatabaseUnusable
 from relay.database.files import prepare_database_file
+from relay.database.migrate import migrate_to_head
 from relay.database.secrets import KeyFile
 
 TRANSACTION_SECONDS = 10.0
@@ -119,8 +120,6 @@ async def open_database(
     """
     database = Database(_create_engine(parse_url(address)), keys=keys, clock=clock)
     if migrate:
-        from relay.database.migrate import migrate_to_head  # noqa: PLC0415 - it knows this module
-
         try:
             await migrate_to_head(database)
         except DatabaseUnusable as error:

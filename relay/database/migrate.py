@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from relay.database.engine import Database
-
 if TYPE_CHECKING:
     from alembic.config import Config
+
+    from relay.database.engine import Database
 
 HEAD = "0008"
 """The newest step under migrations/versions. A database with a higher number was made by a newer relay and is taken as
