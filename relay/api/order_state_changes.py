@@ -10,20 +10,20 @@ import structlog
 from fastapi import APIRouter, Depends, Response
 
 from relay.api.action_asking import ForwardCaller, no_others, shop_of, told
-from relay.api.action_problems import of_way
+from relay.api.action_problems import of_store, of_way
 from relay.api.action_shapes import OrderStateChanged, OrderStateWish, StateShown
 from relay.api.answers import Answer
 from relay.api.authentication import account_router
 from relay.api.idempotency import REPLAYED, Creating, replay
 from relay.api.openapi import refusals
 from relay.api.parts import Serving
-from relay.api.problems import OF_ACTIONS, ProblemError
+from relay.api.problems import KINDS, OF_ACTIONS, ProblemError
 from relay.database.audit import Event, note_alone
 from relay.database.engine import Database
 from relay.database.errors import DatabaseUnavailable
 from relay.database.once import Once, Repeated
 from relay.database.records import Actor
-from relay.gateway.errors import GatewayError
+from relay.gateway.errors import GatewayError, Outcome
 from relay.gateway.pool import QUEUE_SECONDS
 from relay.prestashop.order_state_change import (
     Done,
@@ -146,6 +146,8 @@ class _Change:
         if self._now() - began < self._longest:
             raise _unsettled()
         fresh = await plan(self._shop, self._wish.order_id, wanted, email=self._wish.email)
+        if what.last_history is None and fresh.before != what.before:
+            raise _untraceable()
         await self._once.begin_again(note, self._note(fresh))
         return await self._send(fresh, wanted)
 
@@ -248,9 +250,9 @@ def _no_state(error: StateError, facts: Facts) -> ProblemError:
 
 def _not_known(error: UnsettledError, *, keyed: bool) -> ProblemError:
     """How the request failed; with a key it may be repeated, since a repeat looks before it sends."""
-    problem = of_way(error.cause)
-    if keyed:
-        problem.kind = dataclasses.replace(problem.kind, retryable=True, retry_after=RETRY_SECONDS)
+    problem = of_store(error.cause) if isinstance(error.cause, StoreError) else of_way(error.cause)
+    problem.members["outcome"] = Outcome.SENT_UNKNOWN.value
+    problem.kind = dataclasses.replace(problem.kind, retryable=keyed, retry_after=RETRY_SECONDS if keyed else None)
     return problem
 
 
@@ -259,3 +261,11 @@ def _unsettled() -> ProblemError:
         "the store shows no trace of it yet, and may still be at work on it: repeat this with the same key in a while"
     )
     return ProblemError("unsettled", detail)
+
+
+def _untraceable() -> ProblemError:
+    detail = (
+        "the order has been changed since, and the store's key may not read order_histories, so that nobody can say "
+        "whether this was done before: look at the order in the shop"
+    )
+    return ProblemError(dataclasses.replace(KINDS["unsettled"], retryable=False, retry_after=None), detail)

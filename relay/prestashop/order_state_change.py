@@ -19,6 +19,7 @@ from relay.prestashop.store_errors import StoreError
 
 _REFUSED = frozenset({"permission_missing", "method_unknown", "resource_missing"})
 """Ways that this key or version does not have: nothing was done."""
+_SAID_BY_PHP = frozenset({"maintenance", "webservice_off"})
 
 
 class Way(StrEnum):
@@ -44,7 +45,7 @@ class NoSuchOrderError(Exception):
 class UnsettledError(Exception):
     """The request went out, and whether the store carried it out is not known; `cause` is how it failed."""
 
-    def __init__(self, cause: GatewayError) -> None:
+    def __init__(self, cause: GatewayError | StoreError) -> None:
         super().__init__(str(cause))
         self.cause = cause
 
@@ -101,10 +102,9 @@ async def carry_out(shop: Shop, plan: Plan) -> Done:
     try:
         return await _send(shop, plan)
     except StoreError as error:
-        done = await find_done(shop, plan)
-        if done is None:
-            raise error from None
-        return done
+        if 300 <= error.status < 500:
+            raise
+        return await _settle(shop, plan, error)
     except GatewayError as error:
         if error.outcome is Outcome.NOT_SENT:
             raise
@@ -158,14 +158,21 @@ async def _done(shop: Shop, plan: Plan, way: Way, email: Email) -> Done:
     return Done(plan.order, plan.before, state, changed=True, way=way, email=email)
 
 
-async def _settle(shop: Shop, plan: Plan, error: GatewayError) -> Done:
+async def _settle(shop: Shop, plan: Plan, error: GatewayError | StoreError) -> Done:
     try:
         done = await find_done(shop, plan)
     except (GatewayError, StoreError, NoSuchOrderError):
-        done = None
-    if done is None:
         raise UnsettledError(error) from None
-    return done
+    if done is not None:
+        return done
+    if isinstance(error, StoreError) and not _may_be_at_work(error):
+        raise error
+    raise UnsettledError(error)
+
+
+def _may_be_at_work(error: StoreError) -> bool:
+    """Whether somebody before PHP has answered for it, such as a proxy that waited for it in vain."""
+    return error.status > 500 and not error.faults and error.code not in _SAID_BY_PHP
 
 
 def _email(plan: Plan) -> Email:

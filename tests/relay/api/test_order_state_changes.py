@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from relay.gateway.call import Answer
 from relay.gateway.errors import GatewayError, Outcome
 from relay.prestashop.order_state_change import carry_out
 from relay.prestashop.rows import Row
@@ -278,6 +279,78 @@ async def test_nobody_knows(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     place.store.knobs.hang_up = "never"
     assert (await place.change(wish, key=KEY)).json()["current_state"] == 4
     assert place.histories(2) == [1, 4]
+
+
+async def test_a_proxy_that_did_not_wait_for_the_store(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shop's proxy answers 504 while PHP is still at work: nobody knows, and with the key it is done once."""
+    go_on, late = asyncio.Event(), []
+    real = Shop._send
+
+    async def later(*asked: Any, **how: Any) -> Any:
+        await go_on.wait()
+        return await real(*asked, **how)
+
+    async def send(self: Shop, method: str, path: str, body: bytes = b"", **how: Any) -> Answer:
+        if method != "POST":
+            return await real(self, method, path, body, **how)
+        late.append(asyncio.create_task(later(self, method, path, body, **how)))
+        return Answer(
+            504, "Gateway Time-out", (("Content-Type", "text/html"),), b"<html>504 Gateway Time-out</html>", 60.0
+        )
+
+    monkeypatch.setattr(Shop, "_send", send)
+    wish = {"order_id": 2, "state": 4, "email": True}
+    told = problem(await place.change(wish, key=KEY), 502, "store_proxy_failed")
+    assert (told["outcome"], told["retryable"]) == ("sent_unknown", True)
+    assert [each["details"]["outcome"] for each in await changes_of(place)] == ["unknown"]
+    problem(await place.change(wish, key=KEY), 409, "unsettled")
+    go_on.set()
+    await asyncio.gather(*late)
+    assert (await place.change(wish, key=KEY)).json()["current_state"] == 4
+    assert (place.histories(2), len(place.store.mails), len(late)) == ([1, 4], 1, 1)
+    told = problem(await place.change({"order_id": 2, "state": 5}), 502, "store_proxy_failed")
+    assert (told["outcome"], told["retryable"]) == ("sent_unknown", False), "without a key a repeat would send again"
+
+
+async def test_the_store_cannot_be_read_after_an_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that may come after the deed (here the mail server's), and then the agent is gone: nobody knows."""
+    place.store.knobs.mail = "failing"
+    real = Shop.post
+
+    async def post(self: Shop, resource: str, document: bytes, parameters: Sequence[tuple[str, str]] = ()) -> list[Row]:
+        try:
+            return await real(self, resource, document, parameters)
+        finally:
+            monkeypatch.setattr(Shop, "one", away)
+
+    async def away(*_: Any) -> None:
+        raise GatewayError("agent_offline", outcome=Outcome.NOT_SENT)
+
+    one = Shop.one
+    monkeypatch.setattr(Shop, "post", post)
+    wish = {"order_id": 2, "state": 4, "email": True}
+    told = problem(await place.change(wish, key=KEY), 502, "store_error")
+    assert (told["outcome"], told["retryable"]) == ("sent_unknown", True)
+    assert [each["details"]["outcome"] for each in await changes_of(place)] == ["unknown"]
+    monkeypatch.setattr(Shop, "one", one)
+    monkeypatch.setattr(Shop, "post", real)
+    assert (await place.change({"order_id": 2, "state": 5})).status_code == 200
+    assert (await place.change(wish, key=KEY)).headers["idempotency-replayed"] == "true"
+    assert place.histories(2) == [1, 4, 5]
+
+
+async def test_without_the_history_it_is_not_sent_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the first was done before somebody else changed the order cannot be seen: a person has to look."""
+    await place.lacking({"orders": ["GET", "PATCH"], "order_states": ["GET"], "order_histories": ["POST"]})
+    wish = {"order_id": 2, "state": 4, "email": True}
+    await crash(place, wish, monkeypatch, sends=True)
+    assert (await place.change({"order_id": 2, "state": 5})).status_code == 200
+    problem(await place.change(wish, key=KEY), 409, "unsettled")
+    place.relay.clock.ahead += 2000
+    told = problem(await place.change(wish, key=KEY), 409, "unsettled")
+    assert told["retryable"] is False
+    assert "order_histories" in told["detail"]
+    assert place.histories(2) == [1, 4, 5]
 
 
 async def changes_of(place: Place) -> list[dict[str, Any]]:
