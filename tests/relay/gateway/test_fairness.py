@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from agent.wire.destination import Destination
+from relay.gateway import limiter
 from relay.gateway import turns as turns_module
 from relay.gateway.turns import FLOW, QUEUE, REMEMBERED_SECONDS, Queue, QueueFullError, Stores, Turns, Waiter
 from relay.records import Connection, Mode, StoreUrl
@@ -54,6 +55,15 @@ def full(at: int) -> Scene:
     turns.kept = 1
     turns.settle()
     return Scene(turns, [])
+
+
+def test_who_waits_for_a_new_store_is_to_be_measured_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a kind waits of which nothing is known there, lookups that go well are no reason for more at once."""
+    monkeypatch.setattr(limiter, "FIRST", 1)
+    scene = full(1)
+    scene.wait("page")
+    scene.turns.limit.answered("lookup", 0.08, (1, 1), scene.turns.limit.era, 1.0)
+    assert scene.turns.limit.at == 1
 
 
 def test_a_lookup_overtakes_an_export(scene: Scene) -> None:

@@ -79,6 +79,20 @@ def test_the_knee_is_found(workers: int) -> None:
     assert workers - 2 <= at_the_knee(workers) <= workers + 2
 
 
+def test_what_was_too_much_before_is_tried_for_a_moment_only() -> None:
+    """What was proven once needs no second look, and no benefit of the doubt: a lookup meets with it but seldom."""
+    limit, tries = Limit(0), []
+    for number in range(4000):
+        before = limit.at
+        answers(limit, 1, 0.08 if before == 1 else (0.08, 0.24)[number % 2], now=number * 0.08)
+        if before == 1 < limit.at:
+            tries.append(0)
+        elif limit.at > 1:
+            tries[-1] += 1
+    assert len(tries) >= 4
+    assert max(tries[-2:]) <= 6
+
+
 def test_an_answer_that_takes_no_time_to_speak_of_is_no_reason() -> None:
     """What the relay and the line add is not the store's queue: quick stores are not held back."""
     limit = Limit(0)
