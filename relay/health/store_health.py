@@ -49,6 +49,11 @@ class _Way:
     store: Store
     key: bool | None = None
     code: str | None = None
+    answering: bool | None = None
+    """Whether the webservice does in this connection's folder: there may be several shops on one machine."""
+    failures: int = 0
+    told: bool = False
+    """Whether it was said that its folder alone does not answer."""
 
 
 class StoreHealth:
@@ -114,9 +119,9 @@ class StoreHealth:
             self._of_agents.pop(store.agent or "", None)
 
     def connections(self, store: Store) -> tuple[str, ...]:
-        """Those that lead there, as far as is known."""
+        """Those that lead there, as far as is known; last those whose folder does not answer."""
         known = self._stores.get(store)
-        return tuple(known.ways) if known else ()
+        return tuple(sorted(known.ways, key=lambda each: known.ways[each].answering is False)) if known else ()
 
     def store_of(self, connection: str) -> Store | None:
         way = self._ways.get(connection)
@@ -127,16 +132,18 @@ class StoreHealth:
         known = self._stores.get(store)
         return known.failures if known else 0
 
-    def succeeded(self, store: Store) -> None:
+    def succeeded(self, store: Store, connection: str) -> None:
         """It has answered a connector's request as it should."""
-        self.found(store, Finding(reachable=True, answering=True))
+        self.found(store, Finding(reachable=True, answering=True), connection)
 
-    def found(self, store: Store, finding: Finding) -> None:
-        """What a look at the store found."""
+    def found(self, store: Store, finding: Finding, connection: str | None = None) -> None:
+        """What a look at the store found, in the folder of that connection."""
         known = self._stores.get(store)
         if known is None or finding.silent:
             return
         known.checked_at = int(self._clock())
+        if connection in known.ways and self._is_apart(connection, known, finding):
+            return
         if finding.reachable and finding.answering is not False:
             known.failures = 0
             known.last_success = known.checked_at
@@ -160,6 +167,25 @@ class StoreHealth:
             self._publish(kind, way.store, connection=connection, code=way.code)
         return news
 
+    def _is_apart(self, connection: str, known: _Known, finding: Finding) -> bool:
+        """Whether the folder alone fails, while another connection's answers: that is told of this connection."""
+        way = known.ways[connection]
+        if not finding.reachable or finding.answering is None:
+            return False
+        others = any(each.answering for each in known.ways.values() if each is not way)
+        if finding.answering or not others:
+            if way.told:
+                self._publish("store.reachable", way.store, connection=connection, code=None)
+            way.code = None if way.answering is False else way.code
+            way.answering, way.failures, way.told = finding.answering, 0, False
+            return False
+        way.answering, way.code = False, finding.code
+        way.failures += 1
+        if way.failures >= FAILURES and not way.told:
+            way.told = True
+            self._publish("store.unreachable", way.store, connection=connection, code=way.code)
+        return True
+
     def _tell(self, store: Store, known: _Known, finding: Finding, *, reachable: bool) -> None:
         known.reachable, known.answering, known.code = finding.reachable, finding.answering, finding.code
         if known.told is not reachable:
@@ -176,7 +202,7 @@ def _state(store: Store, known: _Known, way: _Way) -> StoreState:
     return StoreState(
         store=store.name,
         reachable=known.reachable,
-        answering=known.answering,
+        answering=known.answering and way.answering is not False,
         key=way.key,
         last_success=known.last_success,
         checked_at=known.checked_at,

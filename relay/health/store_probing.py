@@ -279,11 +279,13 @@ class StoreProbing:
     async def _look_bare(self, store: Store) -> float:
         """Seconds to the next one."""
         connections = self._health.connections(store)
-        if any(self._looking.served_lately(connection) for connection in connections):
-            self._health.succeeded(store)
+        served = next((each for each in connections if self._looking.served_lately(each)), None)
+        if served:
+            self._health.succeeded(store, served)
         else:
-            found = await self._find(connections[0]) if connections else None
-            self._health.found(store, await self._looking.bare(store, found))
+            first = connections[0] if connections else None
+            found = await self._find(first) if first else None
+            self._health.found(store, await self._looking.bare(store, found), first)
         return bare_wait(self._health.failures(store), len(self._stores.get(store.agent or "", ())))
 
     async def _look_keyed(self, connection: str) -> float:
@@ -294,7 +296,7 @@ class StoreProbing:
         anew = connection in self._anew
         self._anew.discard(connection)
         finding = await self._looking.keyed(found, anew=anew)
-        self._health.found(store, finding)
+        self._health.found(store, finding, connection)
         if finding.silent and anew:
             self._anew.add(connection)
             return CONFIRM_SECONDS

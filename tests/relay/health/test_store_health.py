@@ -89,6 +89,43 @@ def test_a_machine_whose_webservice_does_not_answer_is_told_of(scene: Scene) -> 
     assert (state.reachable, state.answering) == (True, False)
 
 
+def test_a_folder_that_does_not_answer_is_its_connections_own_trouble(scene: Scene) -> None:
+    """Two shops on one machine, or one connection with a wrong folder: the other one is well, and is told to be so."""
+    lost = Finding(reachable=True, answering=False, code="api_not_found")
+    scene.health.attach(STORE, "con_bad")
+    scene.health.attach(STORE, "con_good")
+    for _ in range(4):
+        scene.health.found(STORE, lost, "con_bad")
+        scene.health.found(STORE, GOOD, "con_good")
+    assert scene.told() == [("store.reachable", None, None), ("store.unreachable", "con_bad", "api_not_found")]
+    assert scene.health.connections(STORE) == ("con_good", "con_bad")
+    good, bad = scene.health.of_connection("con_good"), scene.health.of_connection("con_bad")
+    assert good
+    assert bad
+    assert (good.reachable, good.answering, good.code) == (True, True, None)
+    assert (bad.reachable, bad.answering, bad.code) == (True, False, "api_not_found")
+    assert scene.health.of_agent("agt_one")["shop.lan:80"] == good
+    scene.health.found(STORE, GOOD, "con_bad")
+    assert scene.told() == [("store.reachable", "con_bad", None)]
+    assert scene.health.of_connection("con_bad") == scene.health.of_connection("con_good")
+
+
+def test_a_machine_is_told_of_once_for_all_its_folders(scene: Scene) -> None:
+    """Where none of them answers, and where it is gone."""
+    off = Finding(reachable=True, answering=False, code="webservice_off")
+    scene.health.attach(STORE, "con_a")
+    scene.health.attach(STORE, "con_b")
+    for finding in (GOOD, off, BAD, GOOD):
+        for _ in range(3):
+            scene.health.found(STORE, finding, "con_a")
+            scene.health.found(STORE, finding, "con_b")
+    assert [kind for kind, connection, _ in scene.told() if connection is None] == [
+        "store.reachable",
+        "store.unreachable",
+        "store.reachable",
+    ]
+
+
 def test_keys_of_two_connections(scene: Scene) -> None:
     """Each is told of by itself; the store shows the one that is refused."""
     scene.health.attach(STORE, "con_a")
