@@ -253,7 +253,8 @@ class Limit:
         """All is well: higher where that is wanted, after a proof where one is due."""
         self._baselines.slowdown = seen.slowdown
         self._fine = self.at
-        if self._wanted and now >= self._rest_at and NOTHING_SECONDS < seen.seconds <= LONG_SECONDS:
+        held = self._wanted and not self._climbing
+        if held and now >= self._rest_at and NOTHING_SECONDS < seen.seconds <= LONG_SECONDS:
             self._rest(seen)
             return
         if self._wanted and not self._must_measure(seen):

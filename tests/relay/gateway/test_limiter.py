@@ -64,6 +64,15 @@ def test_what_is_not_made_use_of_does_not_grow() -> None:
     assert limit.at == 1
 
 
+def test_a_climb_is_not_broken_off_for_a_proof() -> None:
+    """However long the store was idle before: the next raise proves more."""
+    limit = Limit(0)
+    for at in (1, 3, 7, 15):
+        assert (limit.at, limit.resting) == (at, False)
+        answers(limit, at, 0.08, now=100.0)
+    assert limit.at == 31
+
+
 def test_what_comes_in_bursts_grows_where_somebody_had_to_wait() -> None:
     """Most answers see few beside them, and yet more at once would be made use of."""
     limit = Limit(0)
