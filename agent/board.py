@@ -6,6 +6,8 @@ import asyncio
 import random
 import secrets
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 from agent.enrolment import Admission
 from agent.reconnect import second_pause
@@ -80,5 +82,6 @@ class Board:
         self._change.set()
         self._change = asyncio.Event()
 
-    async def change(self) -> None:
-        await self._change.wait()
+    def change(self) -> Coroutine[Any, Any, bool]:
+        """Wait for the next change after this call, whenever the waiting itself begins."""
+        return self._change.wait()

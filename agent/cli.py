@@ -37,6 +37,10 @@ examples:
   postern-agent status --json
 """
 
+_CHECK = """\
+try everything on the way and say what to do; nothing is changed on this machine, nor in what the relay knows of it: at
+most it issues a certificate for the check's own login"""
+
 _BUNDLE = """\
 write a support archive (tar.gz) there: what the check found, settings, versions, status, log; without secrets. An
 existing file is not overwritten"""
@@ -87,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
     keep_lines: dict[str, Any] = {"epilog": _EPILOG, "formatter_class": argparse.RawDescriptionHelpFormatter}
     _add_settings(command("run", _run, "enrol, open the tunnels, and keep them until told to stop", **keep_lines))
-    check = command("check", _check, "try everything on the way, change nothing, and say what to do", **keep_lines)
+    check = command("check", _check, _CHECK, **keep_lines)
     _add_settings(check)
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.add_argument("--bundle", type=Path, metavar="FILE", help=_BUNDLE)

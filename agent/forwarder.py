@@ -20,6 +20,7 @@ from agent.resolver import Address, Resolver
 from agent.wire.channel import Channel
 from agent.wire.destination import Store
 from agent.wire.limits import CHANNELS_PER_TUNNEL, DIAL_SECONDS
+from agent.wire.loopback import means_loopback
 from agent.wire.originator import Originator
 from agent.wire.refusal import ChannelRefusal
 
@@ -96,7 +97,7 @@ def _written_out(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return means_loopback(host)
     return True
 
 

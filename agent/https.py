@@ -26,7 +26,8 @@ from agent.wire.limits import DIAL_SECONDS, ENROLMENT_BYTES
 
 REQUEST_SECONDS = 20.0
 """Deadline of a whole request, the answer's body included."""
-_NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_* of OpenSSL
+NOT_YET_VALID, EXPIRED, WRONG_NAME = 9, 10, 62
+"""X509_V_ERR_* of OpenSSL."""
 
 
 class LinkError(Exception):
@@ -81,7 +82,7 @@ class Link:
     async def explain(self, error: Exception) -> str:
         """What an error on the way to the relay means, in a sentence."""
         if cause := next((c for c in _causes(error) if isinstance(c, ssl.SSLCertVerificationError)), None):
-            if cause.verify_code in {_NOT_YET_VALID, _EXPIRED}:
+            if cause.verify_code in {NOT_YET_VALID, EXPIRED}:
                 return await self._explain_dates(cause)
             return f"{distrusted(self._relay, cause, await self._shown_issuer())}."
         if self.proxy and (told := self._explain_proxy(self.proxy, error)):

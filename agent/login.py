@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 import asyncssh
 
@@ -31,26 +31,48 @@ class LoginRefusedError(TunnelError):
         super().__init__(f"{what}; asking for a new one", refused=True)
 
 
+class Member(Protocol):
+    """As whom one comes, and whom one believes."""
+
+    @property
+    def agent_id(self) -> str: ...
+    @property
+    def credentials(self) -> tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]: ...
+    @property
+    def host_cas(self) -> tuple[asyncssh.SSHKey, ...]: ...
+    @property
+    def host_principal(self) -> str: ...
+
+
+async def connect(
+    dialled: Dialled, member: Member, endpoint: Endpoint, version: str, seconds: float, **more: Any
+) -> asyncssh.SSHClientConnection:
+    """A login over what was dialled, to a host that one of the CAs vouches for. Raises asyncssh.Error, OSError."""
+    trusted: tuple[list[Any], list[Any], list[Any]] = ([], list(member.host_cas), [])
+    options: dict[str, Any] = ssh.CLIENT | {
+        "tunnel": dialled,
+        "username": member.agent_id,
+        "client_keys": [member.credentials],
+        "known_hosts": lambda _host, _address, _port: trusted,
+        "host_key_alias": member.host_principal,
+        "login_timeout": seconds,
+        "preferred_auth": "publickey",
+        "client_version": version,
+    }
+    try:
+        return await asyncssh.connect(endpoint.host, endpoint.port, **options, **more)
+    finally:
+        dialled.abandon()
+
+
 async def log_in(
     dialled: Dialled, admission: Admission, endpoint: Endpoint, client: asyncssh.SSHClient, version: str
 ) -> asyncssh.SSHClientConnection:
     """`version`: how this end names itself, as it was dialled. Raises TunnelError."""
     where = f"{endpoint.host}:{endpoint.port}"
-    trusted: tuple[list[Any], list[Any], list[Any]] = ([], list(admission.host_cas), [])
-    options: dict[str, Any] = ssh.CLIENT | {
-        "tunnel": dialled,
-        "client_factory": lambda: client,
-        "username": admission.agent_id,
-        "client_keys": [admission.credentials],
-        "known_hosts": lambda _host, _address, _port: trusted,
-        "host_key_alias": admission.host_principal,
-        "login_timeout": LOGIN_SECONDS,
-        "preferred_auth": "publickey",
-        "client_version": version,
-    }
     try:
         async with asyncio.timeout(LOGIN_SECONDS):
-            return await asyncssh.connect(endpoint.host, endpoint.port, **options)
+            return await connect(dialled, admission, endpoint, version, LOGIN_SECONDS, client_factory=lambda: client)
     except (TimeoutError, asyncssh.ConnectionLost):
         raise TunnelError(f"{where} takes connections, but does not finish an SSH login") from None
     except asyncssh.HostKeyNotVerifiable as error:
@@ -64,5 +86,3 @@ async def log_in(
         raise TunnelError(f"{where} refuses the SSH connection: {printable(error.reason)}", refused=True) from None
     except (OSError, ValueError) as error:
         raise TunnelError(f"the SSH login at {where} failed: {printable(str(error))}") from None
-    finally:
-        dialled.abandon()

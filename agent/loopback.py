@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from typing import Any, NamedTuple
+
+from agent.wire.loopback import is_loopback
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:]+)\]|([0-9.]+|localhost)):([0-9]{1,5})")
 
@@ -18,7 +19,7 @@ class Loopback(NamedTuple):
     def parse(cls, text: Any) -> Loopback:
         """Read `127.0.0.1:9465`, `[::1]:9465` or `localhost:9465`. Raises ValueError."""
         match = _ADDRESS.fullmatch(str(text).strip())
-        if not match or int(match[3]) > 65535 or not _of_this_machine(match[1] or match[2]):
+        if not match or int(match[3]) > 65535 or not is_loopback(match[1] or match[2]):
             raise ValueError(
                 f"{str(text)[:80]!r} should read like 127.0.0.1:9465 or [::1]:9465: an agent listens on this machine's "
                 "own loopback addresses only"
@@ -39,10 +40,3 @@ class Loopback(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _of_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -189,6 +189,8 @@ class Ways:
             if isinstance(error, TimeoutError):
                 raise PathError(f"the name {host} could not be looked up: the name server does not answer") from None
             raise
+        except UnicodeError:
+            raise PathError(f"{printable(host)!r} is no name that could be looked up") from None
         if len(self._found) >= REMEMBERED:
             self._found.clear()
         self._found[host, port] = found

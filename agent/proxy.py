@@ -18,6 +18,7 @@ from agent import __version__
 from agent.dialling import PathError
 from agent.failure import ConfigurationError
 from agent.logs import printable
+from agent.wire.loopback import means_loopback
 
 HEAD_BYTES = 16 * 1024
 """Longest head of a proxy's answer."""
@@ -118,6 +119,11 @@ class Proxy:
         )
 
 
+def variable(environment: Mapping[str, str]) -> str | None:
+    """The name of the variable that names the proxy, if there is one."""
+    return next((name for name in _VARIABLES if environment.get(name, "").strip()), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Proxies:
     """Which proxy is asked for which host. Loopback addresses are reached without any."""
@@ -132,7 +138,7 @@ class Proxies:
         environment = os.environ if environment is None else environment
         if setting is not None:
             return cls(Proxy.parse(setting.get_secret_value(), f"the proxy (--proxy, {_SETTING})"))
-        name = next((name for name in _VARIABLES if environment.get(name, "").strip()), None)
+        name = variable(environment)
         if name is None:
             return cls()
         listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
@@ -142,7 +148,7 @@ class Proxies:
     def to(self, host: str, port: int) -> Proxy | None:
         """The proxy that a connection to the host goes through, if any."""
         host = host.strip("[]").rstrip(".").lower()
-        if self.proxy is None or is_loopback(host) or any(_covers(entry, host, port) for entry in self.exempt):
+        if self.proxy is None or means_loopback(host) or any(_covers(entry, host, port) for entry in self.exempt):
             return None
         return self.proxy
 
@@ -169,11 +175,3 @@ def _split_port(entry: str) -> tuple[str, int | None]:
     if match := re.fullmatch(r"([^:]+):(\d{1,5})", entry):
         return match[1], int(match[2])
     return entry, None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address, without brackets, is this very machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

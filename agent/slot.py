@@ -146,6 +146,10 @@ class Slot:
                 self._board.want_admission()
         except (TunnelError, TimeoutError) as error:
             self._failed(error, admission)
+        except Exception as error:  # noqa: BLE001 - a slot that ended would never dial again
+            if self._worth_telling(type(error).__name__):
+                self._log.exception("no tunnel; this is a fault in the agent, not in its configuration")
+            self._failed(TunnelError(f"the agent failed with {type(error).__name__}; its log says more"), admission)
 
     async def _open(self, admission: Admission) -> None:
         """Raises PathError, TunnelError, TimeoutError."""

@@ -39,7 +39,8 @@ async def serve_status(state_dir: Path, snapshot: Callable[[], dict[str, Any]]) 
         writer.close()
 
     try:
-        server = await asyncio.start_unix_server(answer, sock=_bind(path))
+        sock, ours = _bind(path)
+        server = await asyncio.start_unix_server(answer, sock=sock)
     except OSError as error:
         log.warning("'postern-agent status' will not work", socket=str(path), error=error.strerror)
         yield
@@ -48,7 +49,7 @@ async def serve_status(state_dir: Path, snapshot: Callable[[], dict[str, Any]]) 
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            _take_away(path, ours)
 
 
 def read_status(state_dir: Path, *, chosen: bool) -> dict[str, Any]:
@@ -90,10 +91,11 @@ def _own_directory(state_dir: Path) -> Path:
     return Path(os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or state_dir)
 
 
-def _bind(path: Path) -> socket.socket:
+def _bind(path: Path) -> tuple[socket.socket, os.stat_result]:
+    """A socket that listens there, and by what its file is known."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.unlink(missing_ok=True)  # the state directory's lock says that nobody answers there any more
+        path.unlink(missing_ok=True)  # the state directory's lock says that it is left behind, or of one that leaves
         before = os.umask(0o177)
         try:
             with _short(path) as short:
@@ -101,10 +103,17 @@ def _bind(path: Path) -> socket.socket:
         finally:
             os.umask(before)
         sock.listen(16)
+        return sock, path.lstat()
     except OSError:
         sock.close()
         raise
-    return sock
+
+
+def _take_away(path: Path, ours: os.stat_result) -> None:
+    """Remove our socket, unless a successor, which may begin while we leave, has put its own in the place."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(path.lstat(), ours):
+            path.unlink()
 
 
 def _ask(path: Path) -> dict[str, Any]:

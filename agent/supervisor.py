@@ -71,6 +71,8 @@ class Supervisor:
         self._retiring: dict[asyncio.Task[None], Tunnel] = {}
         self._started = time.time()
         self._stop = asyncio.Event()
+        self._fault: BaseException | None = None
+        """What ended a loop that must not end."""
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
@@ -142,17 +144,10 @@ class Supervisor:
         }
 
     async def _until_stopped(self) -> None:
-        """Wait for `stop`; a loop that ends with an error ends the agent."""
-        stop = asyncio.ensure_future(self._stop.wait())
-        try:
-            while not stop.done():
-                done, _ = await asyncio.wait([stop, *self._loops.values()], return_when=asyncio.FIRST_COMPLETED)
-                for loop in done - {stop}:
-                    self._loops = {name: task for name, task in self._loops.items() if task is not loop}
-                    if not loop.cancelled():
-                        loop.result()
-        finally:
-            stop.cancel()
+        """Wait for `stop`; a loop that ends with an error, whenever it began, ends the agent."""
+        await self._stop.wait()
+        if self._fault:
+            raise self._fault
 
     async def _keep_enrolled(self) -> None:
         name, timing = "enrolment", Reconnect(random.random)
@@ -270,8 +265,17 @@ class Supervisor:
         task.add_done_callback(partial(self._retiring.pop))
 
     def _begin(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
-        self._loops[name] = asyncio.create_task(loop, name=name)
+        task = self._loops[name] = asyncio.create_task(loop, name=name)
+        task.add_done_callback(self._note_end)
         self._board.changed()
+
+    def _note_end(self, loop: asyncio.Task[None]) -> None:
+        fault = None if loop.cancelled() else loop.exception()
+        if fault and self._stop.is_set():
+            log.error("a loop failed while the agent was leaving", loop=loop.get_name(), exc_info=fault)
+        elif fault:
+            self._fault = fault
+            self._stop.set()
 
 
 async def _all_done(tunnels: list[Tunnel]) -> None:

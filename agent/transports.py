@@ -18,12 +18,13 @@ from agent.dialling import PathError
 from agent.https import distrusted, issuer_of, no_trust, retry_after
 from agent.logs import printable
 from agent.opening import Opening, Ways, within
-from agent.proxy import Proxies, is_loopback
+from agent.proxy import Proxies
 from agent.resolver import Resolver
 from agent.wire.carrier import Carrier, Dialled
 from agent.wire.enrolment import Endpoint
 from agent.wire.introduction import begin_introduced, introduction
 from agent.wire.limits import DIAL_SECONDS
+from agent.wire.loopback import is_loopback
 from agent.wire.ssh import FIRST_VERSION
 from agent.wire.websocket import WebSocket, client_frames
 

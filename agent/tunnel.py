@@ -104,6 +104,7 @@ class Tunnel:
         loop = asyncio.get_running_loop()
         self._sweeping = loop.call_later(IDLE_SECONDS, self._sweep)
         self._looking = loop.call_later(LOOK_SECONDS, self._look, time.monotonic())
+        end.reason.add_done_callback(self._cancel_timers)
 
     @classmethod
     async def open(
@@ -228,6 +229,9 @@ class Tunnel:
 
     def _stop(self) -> None:
         self._end.wanted = True
+        self._cancel_timers()
+
+    def _cancel_timers(self, _end: object = None) -> None:
         self._sweeping.cancel()
         self._looking.cancel()
 

@@ -17,8 +17,6 @@ from agent.probes.step import StepError
 
 SOON_DAYS = 14
 """A certificate that ends sooner than that is worth a word: those of Let's Encrypt are renewed 30 days before."""
-NOT_YET_VALID, EXPIRED, WRONG_NAME = 9, 10, 62
-"""X509_V_ERR_* of OpenSSL."""
 
 
 @dataclass(frozen=True, slots=True)

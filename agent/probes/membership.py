@@ -50,8 +50,8 @@ class Registrar:
         self._clock = clock
 
     async def renew(self, key: Ed25519PrivateKey) -> EnrolmentAnswer:
-        """A certificate for an installation that is enrolled. Raises StepError."""
-        reply = await self._send(self._sign(key, self._stores))
+        """A certificate for an installation that is enrolled, taken as a visitor. Raises StepError."""
+        reply = await self._send(self._sign(key, self._stores, visit=True))
         if reply.status != 200:
             raise _refused(reply)
         try:
@@ -71,9 +71,9 @@ class Registrar:
             return True
         raise _refused(reply)
 
-    def _sign(self, key: Ed25519PrivateKey, stores: tuple[str, ...]) -> SignedRequest:
+    def _sign(self, key: Ed25519PrivateKey, stores: tuple[str, ...], *, visit: bool = False) -> SignedRequest:
         request = EnrolmentRequest(
-            public_key=openssh_line(key), host_name=host_name(), version=__version__, stores=list(stores)
+            public_key=openssh_line(key), host_name=host_name(), version=__version__, stores=list(stores), visit=visit
         )
         return SignedRequest.sign(request, relay=self._relay, time=int(self._clock()), key=key, token=None)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent.https import Link, LinkError, Reply, skewed, trust_anchors
+from agent.https import EXPIRED, NOT_YET_VALID, WRONG_NAME, Link, LinkError, Reply, skewed, trust_anchors
 from agent.logs import printable
-from agent.probes.certificates import EXPIRED, NOT_YET_VALID, WRONG_NAME, Shown, look, no_tls, publicly_trusted
+from agent.probes.certificates import Shown, look, no_tls, publicly_trusted
 from agent.probes.road import Road, WayOut, approach
 from agent.probes.step import Chain, StepError
 from agent.wire.limits import CLOCK_SKEW_SECONDS

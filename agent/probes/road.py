@@ -14,10 +14,8 @@ from agent.https import trust_anchors
 from agent.logs import printable
 from agent.probes.reach import connect, connect_each, look_up
 from agent.probes.step import Chain, StepError
-from agent.proxy import HEAD_BYTES, Proxies, Proxy, ProxyError
+from agent.proxy import HEAD_BYTES, Proxies, Proxy, ProxyError, variable
 from agent.resolver import Address
-
-_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ def reason(
     """Why this proxy is used for the host, or none; `setting`: the agent has one of its own. Names, never contents."""
     if setting:
         return "from the agent's own setting, --proxy" if proxies.to(host, port) else "none for a loopback address"
-    name = next((name for name in _VARIABLES if environment.get(name, "").strip()), None)
+    name = variable(environment)
     if name is None:
         return "none is set"
     if proxies.to(host, port):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import asyncssh
 
+from agent.login import connect
 from agent.logs import printable
 from agent.probes.membership import Membership
 from agent.probes.road import Road
@@ -63,19 +62,9 @@ async def login(
 
 
 async def _log_in(endpoint: Endpoint, dialer: TcpDialer, membership: Membership) -> asyncssh.SSHClientConnection:
-    trusted: tuple[list[Any], list[Any], list[Any]] = ([], list(membership.host_cas), [])
-    options: dict[str, Any] = ssh.CLIENT | {
-        "tunnel": await dialer.dial(endpoint, ssh.SECOND_VERSION),
-        "client_version": ssh.SECOND_VERSION,
-        "username": membership.agent_id,
-        "client_keys": [membership.credentials],
-        "known_hosts": lambda _host, _address, _port: trusted,
-        "host_key_alias": membership.host_principal,
-        "login_timeout": STEP_SECONDS,
-        "preferred_auth": "publickey",
-    }
+    dialled = await dialer.dial(endpoint, ssh.SECOND_VERSION)
     try:
-        return await asyncssh.connect(endpoint.host, endpoint.port, **options)
+        return await connect(dialled, membership, endpoint, ssh.SECOND_VERSION, STEP_SECONDS)
     except asyncssh.HostKeyNotVerifiable as error:
         raise StepError(
             f"what answers is not the relay that the access token names ({printable(error.reason)})",

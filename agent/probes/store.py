@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from agent.forwarder import DialError
 from agent.forwarder import look_up as look_up_store
-from agent.https import no_trust, trust_anchors
+from agent.https import WRONG_NAME, no_trust, trust_anchors
 from agent.logs import printable
-from agent.probes.certificates import WRONG_NAME, Shown, look, no_tls
+from agent.probes.certificates import Shown, look, no_tls
 from agent.probes.reach import connect_each, written
 from agent.probes.road import Head, Road
 from agent.probes.step import STEP_SECONDS, Chain, StepError

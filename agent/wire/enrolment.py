@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
 import re
 import secrets
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -32,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from agent.wire.limits import STORES_PER_TUNNEL
+from agent.wire.loopback import is_loopback
 from agent.wire.token import AccessToken, base32
 
 PATH = "/v1/agent/enrolment"
@@ -53,6 +53,8 @@ class EnrolmentRequest(_Message):
     host_name: Line
     version: Line
     stores: Annotated[list[Line], Field(max_length=STORES_PER_TUNNEL)]
+    visit: bool = False
+    """Whether an enrolled instance only looks whether it is let in: what the relay keeps of it stays as it is."""
 
 
 class Endpoint(_Message):
@@ -100,7 +102,10 @@ def instance_id(public_key: str) -> str:
 
 def raw_key(public_key: str) -> bytes:
     """The 32 bytes of an OpenSSH `ssh-ed25519 …` line. Raises ValueError."""
-    key = load_ssh_public_key(public_key.encode())
+    try:
+        key = load_ssh_public_key(public_key.encode())
+    except UnsupportedAlgorithm:
+        key = None
     if not isinstance(key, Ed25519PublicKey):
         raise ValueError("not an Ed25519 key")  # noqa: TRY004 - callers handle one kind of bad text
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -129,7 +134,7 @@ def relay_url(text: str) -> str:
     url = urlsplit(text)
     if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
         raise ValueError(f"{text[:80]!r} should read like https://relay.example.com")
-    if url.scheme == "http" and not _loopback(url.hostname):
+    if url.scheme == "http" and not is_loopback(url.hostname):
         raise ValueError("plain http:// is taken only for loopback addresses: use https://")
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     default = url.port is None or url.port == {"http": 80, "https": 443}[url.scheme]
@@ -183,10 +188,3 @@ def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -152,7 +152,8 @@ class _Enrolment:
                 await self._note_limit()
             return refused
         if admitted.kind is Kind.RENEWAL and self.proof.instance is not None:
-            return await self._renew(admitted, self.proof.instance)
+            visit = self.attempt.request.visit and self.proof.shown is None
+            return await (self._lend if visit else self._renew)(admitted, self.proof.instance)
         return await self._place(admitted)
 
     async def _facts(self, is_online: IsOnline) -> Facts:
@@ -181,6 +182,13 @@ class _Enrolment:
         theirs = InstanceRow.account == agent.account, InstanceRow.agent == agent.id, InstanceRow.revoked_at.is_(None)
         others = select(InstanceRow).where(*theirs, InstanceRow.id != self.attempt.instance)
         return tuple(Holder(row.id, is_online(row.id), row.last_seen_at) for row in await self.session.scalars(others))
+
+    async def _lend(self, admitted: Admitted, row: InstanceRow) -> Enrolled:
+        """A visit counts its certificate and has a ticket for a while; nothing else is changed by it."""
+        row.serial = max(row.serial + 1, self.now)
+        tickets.lend(row, self.ticket)
+        await self.session.flush()
+        return self._enrolled(admitted, row.serial)
 
     async def _renew(self, admitted: Admitted, row: InstanceRow) -> Enrolled:
         if row.token != admitted.token:

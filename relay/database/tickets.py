@@ -39,6 +39,11 @@ def replace(row: InstanceRow, ticket: NewTicket) -> None:
     row.ticket_sha256, row.ticket_expires_at = ticket.sha256, ticket.expires_at
 
 
+def lend(row: InstanceRow, ticket: NewTicket) -> None:
+    """Give a visitor with the instance's key a ticket; the newest, which the running agent has, stays."""
+    row.former_ticket_sha256, row.former_ticket_expires_at = ticket.sha256, ticket.expires_at
+
+
 async def find(database: Database, sha256: str) -> Ticket | None:
     """Whose ticket that is; None: nobody's, or of somebody who was revoked. Not asked: whether it has expired."""
     newest, former = InstanceRow.ticket_sha256, InstanceRow.former_ticket_sha256

@@ -189,6 +189,7 @@ async def test_an_enrolled_agent_that_is_stopped_logs_in_and_publishes_nothing(
     assert "as one of 'Backoffice'" in lines["relay enrolment"]["detail"]
     assert lines[f"{ssh} login"]["detail"] == "the relay lets this installation in"
     assert relay.renewals == 1
+    assert [asked.request.visit for asked in relay.asked] == [False, True], "it says that it is only looking"
     assert relay.tunnels_ever == 0
     assert await eventually(lambda: relay.connections == 0)
     assert {path.name: path.read_bytes() for path in (tmp_path / "state").iterdir()} == before

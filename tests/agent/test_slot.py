@@ -204,3 +204,28 @@ def test_a_dead_tunnel_is_told_through_the_others() -> None:
     assert dead.suspicions == 0
     board.suspected(0, 5)
     assert dead.suspicions == 1
+
+
+async def test_whatever_goes_wrong_in_a_dial_is_a_failed_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that a relay can answer ends the slot: it is told, and tried again after a pause."""
+    board = Board()
+    board.admission = admission(N1)
+    first = make_slot(0, board)
+
+    async def fail(_admission: Any) -> None:
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr(first, "_open", fail)
+    await first._dial()
+    assert board.trouble is not None
+    assert "KeyError" in board.trouble[1]
+    assert first.state == "waiting"
+    assert first._pause() > 0
+
+
+async def test_a_change_right_after_somebody_began_to_wait_is_not_missed() -> None:
+    """In the same turn of the loop, before a task that waits has taken its first step."""
+    board = Board()
+    waiting = asyncio.ensure_future(board.change())
+    board.changed()
+    await asyncio.wait_for(waiting, 5)

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,12 @@ async def test_another_user_hears_whose_it_is(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "belongs to the agent's own user" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+async def test_an_agent_that_leaves_lets_its_successors_socket_be(tmp_path: Path) -> None:
+    """The successor begins while the other one's channels finish; and the last one leaves no socket behind."""
+    async with AsyncExitStack() as successor:
+        async with serve_status(tmp_path, lambda: {"pid": 1}):
+            await successor.enter_async_context(serve_status(tmp_path, lambda: {"pid": 2}))
+        assert await asyncio.to_thread(read_status, tmp_path, chosen=True) == {"pid": 2}
+    assert not (tmp_path / SOCKET).exists()

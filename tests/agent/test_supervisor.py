@@ -1,4 +1,4 @@
-"""What the supervisor tells systemd about loops that are stuck."""
+"""Recovery loops that are stuck, or fail: what the supervisor tells systemd, and when it ends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from agent.settings import Settings
+from agent.slot import Slot
 from agent.supervisor import Supervisor
 from agent.wire.token import AccessToken
+from tests.agent.conftest import eventually
+from tests.agent.fake_relay import FakeRelay
 
 
 @pytest.fixture
@@ -33,10 +36,10 @@ def everything(heard: socket.socket) -> list[bytes]:
             return said
 
 
-def make(tmp_path: Path) -> Supervisor:
-    (tmp_path / "token").write_text(AccessToken.generate(bytes(16)).reveal())
+def make(tmp_path: Path, relay: FakeRelay | None = None) -> Supervisor:
+    (tmp_path / "token").write_text((relay.token if relay else AccessToken.generate(bytes(16))).reveal())
     flags = {
-        "relay": "http://127.0.0.1:9",
+        "relay": relay.url if relay else "http://127.0.0.1:9",
         "stores": ["http://shop.lan"],
         "token_file": tmp_path / "token",
         "state_dir": tmp_path / "state",
@@ -83,3 +86,32 @@ async def test_an_enrolment_that_takes_too_long_is_tried_again(tmp_path: Path, m
     assert not enrolling.done()
     assert supervisor.snapshot()["last_error"]["text"] == "the enrolment was not over in time"
     enrolling.cancel()
+
+
+async def test_a_loop_that_begins_later_and_fails_ends_the_agent(
+    relay: FakeRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slot is begun with the first enrolment: nobody may go on without it, and the service manager starts anew."""
+
+    async def fail(_slot: Slot) -> None:
+        raise RuntimeError("a fault of the agent's own")
+
+    monkeypatch.setattr(Slot, "run", fail)
+    supervisor = make(tmp_path, relay)
+    with pytest.raises(RuntimeError, match="of the agent's own"):
+        await asyncio.wait_for(supervisor.run(), 10)
+
+
+async def test_an_endpoint_whose_name_is_none_is_a_failed_try(relay: FakeRelay, tmp_path: Path) -> None:
+    """It is told and tried again, and endpoints that are right are taken as soon as they come."""
+    wrong = {"transport": "tcp", "node": "n1", "host": "relay..example.com", "port": 22}
+    relay.answer_changes["endpoints"] = [wrong]
+    supervisor = make(tmp_path, relay)
+    running = asyncio.ensure_future(supervisor.run())
+    assert await eventually(lambda: supervisor.snapshot()["last_error"] is not None)
+    assert "'relay..example.com' is no name" in supervisor.snapshot()["last_error"]["text"]
+    relay.answer_changes.clear()
+    supervisor._board.want_admission()
+    await relay.tunnel()
+    supervisor.stop()
+    await asyncio.wait_for(running, 10)

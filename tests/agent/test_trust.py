@@ -47,6 +47,7 @@ def test_an_introduction_by_a_stranger_counts_for_nothing(keys: list[asyncssh.SS
         HostCa(public_key=line(other), succession=succession(old, new)["succession"]),
         HostCa(public_key=line(new), succession="not base64!"),
         HostCa(public_key="ssh-rsa AAAA", succession="AAAA"),
+        HostCa(public_key="ssh-of-tomorrow AAAA", succession="AAAA"),
         HostCa(public_key="", succession=""),
     ]
     assert believed([*forged, ca(old)], ca_fingerprint(line(old)), ()) == (line(old),)

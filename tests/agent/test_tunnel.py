@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -360,3 +362,19 @@ async def test_the_second_tunnel_names_itself_so(relay: FakeRelay, enrol: Enrol,
     seen = await relay.tunnel(stores=2)
     assert seen.ssh.get_extra_info("client_version") == "SSH-2.0-postern second"
     await tunnel.close()
+
+
+async def test_a_lost_tunnel_leaves_nothing_behind(relay: FakeRelay, enrol: Enrol) -> None:
+    """No timer of it goes on, whoever has dropped it; an agent may lose thousands."""
+    tunnel = await open_tunnel(await enrol())
+    seen = await relay.tunnel(stores=2)
+    gone, connection = weakref.ref(tunnel), weakref.ref(tunnel._ssh)
+    seen.ssh.abort()
+    await asyncio.wait_for(tunnel.lost(), 5)
+    del tunnel
+
+    def forgotten() -> bool:
+        gc.collect()
+        return gone() is None and connection() is None
+
+    assert await eventually(forgotten)

@@ -105,3 +105,10 @@ def test_other_relay_addresses_are_refused(written: str) -> None:
 def test_verify_never_raises(key: bytes, signature: bytes, message: bytes) -> None:
     """Garbage is a wrong signature, not an error."""
     assert not verify(key, signature, message)
+
+
+@pytest.mark.parametrize("text", ["", "ssh-rsa AAAA", "ssh-ed25519 AAAA", "ssh-of-tomorrow AAAA"])
+def test_what_is_no_ed25519_key_is_a_value_error(text: str) -> None:
+    """Of whatever kind it is, known to the library or not: callers handle one kind of bad text."""
+    with pytest.raises(ValueError, match=r"\w"):
+        raw_key(text)

@@ -58,6 +58,7 @@ class Installation:
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     relay: str = RELAY
     host_name: str = "shop-server"
+    visit: bool = False
 
     @property
     def public_key(self) -> str:
@@ -69,7 +70,11 @@ class Installation:
 
     def attempt(self, now: int, token: SecretStr | None = None) -> EnrolmentAttempt:
         request = EnrolmentRequest(
-            public_key=self.public_key, host_name=self.host_name, version="1", stores=["http://shop.lan"]
+            public_key=self.public_key,
+            host_name=self.host_name,
+            version="1",
+            stores=["http://shop.lan"],
+            visit=self.visit,
         )
         access = AccessToken.parse(token.get_secret_value()) if token else None
         signed = SignedRequest.sign(request, relay=self.relay, time=now, key=self.key, token=access)

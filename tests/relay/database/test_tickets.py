@@ -71,6 +71,25 @@ async def test_two_tickets_are_good_at_once(
     assert [bool(await directory.ticket(sha256(each))) for each in (three, four)] == [True, True]
 
 
+async def test_visits_push_no_ticket_out_that_an_agent_has(
+    database: Database, shop: NewAgent, directory: Directory, clock: Clock
+) -> None:
+    """However many there are; the last one's own is good, and nothing else that is kept of the instance changes."""
+    installation = Installation()
+    running = await installation.enrol(database, shop.text)
+    clock.now += 60
+    visitor = Installation(installation.key, host_name="another name", visit=True)
+    first, second, third = [await visitor.enrol(database) for _ in range(3)]
+    good = [bool(await directory.ticket(sha256(each))) for each in (running, first, second, third)]
+    assert good == [True, False, False, True]
+    assert running.serial < first.serial < second.serial < third.serial
+    async with database.reading() as session:
+        row = (await session.scalars(select(InstanceRow))).one()
+    assert (row.host_name, row.last_seen_at, row.token) == ("shop-server", NOW, shop.token.id)
+    renewed = await installation.enrol(database)
+    assert [bool(await directory.ticket(sha256(each))) for each in (running, renewed)] == [True, True]
+
+
 async def _revoke_instance(database: Database, shop: NewAgent, instance: str) -> None:
     await instances.revoke(database, shop.agent.account, shop.agent.id, instance, by=BY)
 
