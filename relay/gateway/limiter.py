@@ -81,8 +81,8 @@ class Limit:
     """Pure: `at` is the limit in force. Times are monotonic seconds."""
 
     __slots__ = (
-        "_again_seconds", "_bad", "_baselines", "_began", "_climbing", "_doubted", "_epoch", "_fine", "_proven_until",
-        "_rest_at", "_rested", "_rested_from", "_resting", "_try_again_at", "_unmeasured", "_unsure", "_wanted",
+        "_again_seconds", "_bad", "_baselines", "_began", "_climbing", "_doubted", "_epoch", "_fine", "_heard_at",
+        "_proven_until", "_rest_at", "_rested", "_rested_from", "_resting", "_try_again_at", "_unmeasured", "_unsure", "_wanted",
         "at", "era",
     )  # fmt: skip
 
@@ -114,12 +114,16 @@ class Limit:
         self._again_seconds = 0.0
         self._try_again_at = 0.0
         self._began = now
+        """When the rest was first seen that is watched."""
+        self._heard_at = now
+        """When an answer came, or one more was let go for want of any."""
         self._epoch = self._new_epoch()
 
     def answered(self, kind: Hashable, seconds: float, beside: tuple[int, int], era: int, now: float) -> None:
         """The store has worked on a request of this kind for so many `seconds`. `beside` is how many were at the
         store, itself included, when it was sent and when it was answered.
         """
+        self._heard_at = now
         seconds = max(seconds, LEAST_SECONDS)
         sent, _ = beside
         baseline = self.resting and self._baselines.get(kind)
@@ -174,10 +178,8 @@ class Limit:
         """Somebody waits. A store of which nothing bad is known may be given more before its first slow answer."""
         if self._rested_from:
             self._watch_rest(*self._rested_from, now)
-        elif self._epoch.answers:
-            self._began = now
-        elif self._climbing and now - self._began >= PATIENCE_SECONDS:
-            self._began = now
+        elif self._climbing and now - self._heard_at >= PATIENCE_SECONDS:
+            self._heard_at = now
             self.at = max(self.at, min(self.at + 1, PATIENCE_MOST))
 
     @property
@@ -204,7 +206,9 @@ class Limit:
         errors = 0 if certain or self._vain else ERRORS
         if exact and seen.delay > NOTHING_SECONDS and self._waits(level, seen.served(errors)):
             self._doubt(seen, now, certain=certain)
-        elif answers >= self._round and (certain or not self._waits(level, seen.served())):
+        elif answers >= self._round and (
+            certain or seen.delay <= NOTHING_SECONDS or not self._waits(level, seen.served())
+        ):
             self._hold(seen, now)
 
     def _doubt(self, seen: Seen, now: float, *, certain: bool) -> None:

@@ -110,6 +110,25 @@ def test_an_answer_that_takes_no_time_to_speak_of_is_no_reason() -> None:
     assert limit.at >= 63
 
 
+def test_a_quick_store_that_then_takes_long_is_given_more() -> None:
+    """What the relay itself adds to answers of a tenth of a millisecond says nothing against it: who waits is let go,
+    one after the other.
+    """
+    limit = Limit(0)
+    for seconds in (0.0003, 0.001, 0.002, 0.0005):
+        limit.answered("page", seconds, (1, 1), limit.era, 1.0)
+    for now in range(2, 9):
+        limit.want()
+        limit.silent(now)
+    assert limit.at == 4
+    limit.answered("page", 0.0005, (4, 4), limit.era, 8.5)
+    for now in (9, 10):
+        limit.silent(now)
+    assert limit.at == 4, "somebody is served"
+    limit.silent(11)
+    assert limit.at == 5
+
+
 def test_another_kind_of_request_is_measured_by_itself() -> None:
     """Slow reports beside quick pages are no sign of a queue."""
     limit = Limit(0)
@@ -338,12 +357,12 @@ def hurried(seconds: float) -> tuple[Time, Store, Relay, Callers]:
 
 
 def test_a_line_that_becomes_slower_is_no_busy_store() -> None:
-    """From 4 to 400 ms: for two seconds some wait for a turn, then there are enough, though many more are under way."""
+    """From 4 to 400 ms: for three seconds some wait for a turn, then there are enough, though many more are under way."""
     time, _, relay, callers = hurried(40)
     time.later(20, lambda: setattr(relay, "way", 0.4))
     time.run(until=lambda: time.now > 45)
     late = [seconds for seconds in callers.seconds if seconds > 1]
-    assert len(late) <= 2 * 20
+    assert len(late) <= 3 * 20
     assert max(late, default=0) < 2
 
 
