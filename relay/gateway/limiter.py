@@ -82,8 +82,8 @@ class Limit:
 
     __slots__ = (
         "_again_seconds", "_bad", "_baselines", "_began", "_climbing", "_doubted", "_epoch", "_fine", "_heard_at",
-        "_proven_until", "_rest_at", "_rested", "_rested_from", "_resting", "_try_again_at", "_unmeasured", "_unsure", "_wanted",
-        "at", "era",
+        "_proven_until", "_rest_at", "_rested", "_rested_from", "_resting", "_try_again_at", "_unmeasured", "_unsure",
+        "_wanted", "at", "era",
     )  # fmt: skip
 
     def __init__(self, now: float, family: Callable[[Any], Hashable] = _itself) -> None:

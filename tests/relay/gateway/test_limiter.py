@@ -357,7 +357,7 @@ def hurried(seconds: float) -> tuple[Time, Store, Relay, Callers]:
 
 
 def test_a_line_that_becomes_slower_is_no_busy_store() -> None:
-    """From 4 to 400 ms: for three seconds some wait for a turn, then there are enough, though many more are under way."""
+    """From 4 to 400 ms: for three seconds some wait for a turn, then there are enough for many more under way."""
     time, _, relay, callers = hurried(40)
     time.later(20, lambda: setattr(relay, "way", 0.4))
     time.run(until=lambda: time.now > 45)
