@@ -28,6 +28,7 @@ from relay.api import metrics
 from relay.api.connection_tests import agents_of
 from relay.api.parts import TUNNELS, Parts
 from relay.api.surface import build
+from relay.background import Background
 from relay.database import authorities, instances, overview, uses
 from relay.database.cycles import Cycles
 from relay.database.deliveries import Deliveries
@@ -101,9 +102,9 @@ async def _serve(settings: Settings) -> int:
         await prepare(database, by=Actor("relay", "serve"))
         relay = Relay(settings, database, await _authority(database))
         await relay.start(stack)
-        await until_told(relay.drain, relay.reload)
+        await until_told(relay.drain, relay.reload, relay.fault)
     log.info("stopped")
-    return 0
+    return 1 if relay.fault.is_set() else 0
 
 
 async def _authority(database: Database) -> Authority:
@@ -156,8 +157,9 @@ class Relay:
         self._metrics = sockets.optional(METRICS, settings.metrics_http)
         self._servers: list[asyncio.Server] = []
         self._acceptors: list[Acceptor] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self._errands: list[asyncio.Task[None]] = []
+        self.fault = asyncio.Event()
+        """Set when something has ended that must run as long as the relay does."""
+        self._tasks, self._errands = Background(self.fault.set), Background(self.fault.set)
         self._notifier = Notifier()
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -191,11 +193,11 @@ class Relay:
             self._watching.run(),
             self._lag.run(),
         ):
-            self._tasks.append(asyncio.create_task(steps))
-            stack.push_async_callback(_cancelled, self._tasks[-1])
+            self._tasks.begin(steps)
+        stack.push_async_callback(self._tasks.end)
         for steps in self._errands_of(parts):
-            self._errands.append(asyncio.create_task(steps))
-            stack.push_async_callback(_cancelled, self._errands[-1])
+            self._errands.begin(steps)
+        stack.push_async_callback(self._errands.end)
         dial = str(Address(endpoint.host, endpoint.port))
         log.info("relay ready", url=url, http=names_of(self._http), ssh=names_of(self._ssh), agents_dial=dial)
         self._notifier.ready(f"serving {url}")
@@ -207,8 +209,7 @@ class Relay:
         """
         self._notifier.stopping("draining")
         self._hall.drain()
-        for errand in self._errands:
-            errand.cancel()
+        self._errands.stop()
         for server in self._servers:
             server.close()
         for acceptor in self._acceptors:
@@ -318,13 +319,15 @@ class Relay:
             self._gateway.judge_again()
 
     async def _keep_time(self) -> None:
-        """What has a deadline is looked at here; so systemd hears that the relay lives from here, if all timers do."""
+        """What has a deadline is looked at here, and from here systemd hears that the relay lives."""
         while True:
             await asyncio.sleep(1)
-            self._hall.sweep()
-            self._gateway.sweep()
-            self._entrance.sweep()
-            if self._notifier.watchdog_seconds and not any(task.done() for task in self._tasks):
+            for sweep in (self._hall.sweep, self._gateway.sweep, self._entrance.sweep):
+                try:
+                    sweep()
+                except Exception:
+                    log.exception("deadlines could not be looked at; those of others are")
+            if self._notifier.watchdog_seconds:
                 self._notifier.alive()
 
     async def _tell_who_is_here(self) -> None:
@@ -334,9 +337,9 @@ class Relay:
             await self._tell_what_was_used()
 
     async def _note_who_is_here(self) -> None:
-        here = {tunnel.identity.instance: self._database.now() for tunnel in self._registry}
+        here = {tunnel.identity.instance for tunnel in self._registry}
         with contextlib.suppress(DatabaseError):
-            await instances.seen(self._database, here)
+            await instances.seen(self._database, here, self._database.now())
 
     def _report_clone(self, tunnel: Tunnel) -> None:
         self._watching.cloned(tunnel)
@@ -376,9 +379,3 @@ def _host(url: str) -> str:
 
 def _is_named(subject: str, tunnel: Tunnel) -> bool:
     return subject in {tunnel.identity.agent, tunnel.identity.instance, tunnel.identity.token}
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -11,8 +11,8 @@ import structlog
 log = structlog.get_logger()
 
 
-async def until_told(drain: Callable[[], Awaitable[None]], reload: Callable[[], None]) -> None:
-    """Until SIGTERM or SIGINT, and then until `drain` is done; whoever asks twice does not wait for that.
+async def until_told(drain: Callable[[], Awaitable[None]], reload: Callable[[], None], fault: asyncio.Event) -> None:
+    """Until SIGTERM, SIGINT or a `fault`, and then until `drain` is done; whoever asks twice does not wait for that.
 
     SIGHUP calls `reload`.
     """
@@ -25,9 +25,14 @@ async def until_told(drain: Callable[[], Awaitable[None]], reload: Callable[[], 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    await once.wait()
+    await _first(once.wait(), fault.wait())
     log.info("draining")
-    ends = [asyncio.ensure_future(drain()), asyncio.ensure_future(twice.wait())]
+    await _first(drain(), twice.wait())
+
+
+async def _first(*awaited: Awaitable[object]) -> None:
+    """Until one of them is done."""
+    ends = [asyncio.ensure_future(each) for each in awaited]
     done, pending = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for end in pending:
         end.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,6 +17,8 @@ from relay.database.tables import AgentRow, InstanceRow
 
 CLONE_EVENT_SECONDS = 3600
 """Clones that go on replacing each other are reported once an hour."""
+AT_ONCE = 500
+"""Ids in one statement: below every database's limit on parameters, and done in milliseconds."""
 AGENTS_SEEN_MOST = 10_000
 """Agents that are told to a relay which starts; it remembers no more."""
 
@@ -67,14 +69,14 @@ async def revoke(database: Database, accounts: Accounts, agent: str, instance: s
         return revoked
 
 
-async def seen(database: Database, times: Mapping[str, int]) -> None:
-    """Remember when instances were last online. Unknown ids are passed over; no time is put back."""
-    if not times:
-        return
-    async with database.writing() as session:
-        for instance, at in times.items():
-            older = InstanceRow.id == instance, InstanceRow.last_seen_at < at
-            await session.execute(update(InstanceRow).where(*older).values(last_seen_at=at))
+async def seen(database: Database, online: Collection[str], at: int) -> None:
+    """Remember that these instances are online. Unknown ids are passed over; no time is put back."""
+    rest = list(online)
+    while rest:
+        part, rest = rest[:AT_ONCE], rest[AT_ONCE:]
+        async with database.writing() as session:
+            theirs = InstanceRow.id.in_(part), InstanceRow.last_seen_at < at
+            await session.execute(update(InstanceRow).where(*theirs).values(last_seen_at=at))
 
 
 async def report_clone(database: Database, agent: str, instance: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import insert, update
+from sqlalchemy import event, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from agent.wire.token import AccessToken, new_id
@@ -172,8 +172,23 @@ async def test_seen_puts_no_time_back(database: Database, account: str) -> None:
     made = await agents.create(database, account, "shop", by=BY)
     enrolled = await Installation().enrol(database, made.text)
     for at in (NOW + 50, NOW + 20):
-        await instances.seen(database, {enrolled.instance: at, new_id("ins"): at})
+        await instances.seen(database, [enrolled.instance, new_id("ins")], at)
     assert (await instances.find(database, account, enrolled.instance)).last_seen_at == NOW + 50
+
+
+async def test_many_are_seen_in_few_statements(
+    database: Database, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may write in between: a statement for each would hold them up for seconds."""
+    monkeypatch.setattr(instances, "AT_ONCE", 2)
+    made = await agents.create(database, account, "shop", by=BY, places=5)
+    enrolled = [(await Installation().enrol(database, made.text)).instance for _ in range(5)]
+    statements: list[str] = []
+    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    await instances.seen(database, enrolled, NOW + 50)
+    assert sum("UPDATE" in statement for statement in statements) == 3
+    for instance in enrolled:
+        assert (await instances.find(database, account, instance)).last_seen_at == NOW + 50
 
 
 async def test_agents_that_were_here_lately_are_told(database: Database, account: str, clock: Clock) -> None:
@@ -185,7 +200,8 @@ async def test_agents_that_were_here_lately_are_told(database: Database, account
             clock.now = NOW - 1000
             seen[(await Installation().enrol(database, one.text)).instance] = NOW - ago
     clock.now = NOW
-    await instances.seen(database, seen)
+    for instance, at in seen.items():
+        await instances.seen(database, [instance], at)
     await agents.revoke(database, account, made[3].agent.id, by=BY)
     last = (await instances.page(database, account, made[4].agent.id)).items[0]
     await instances.revoke(database, account, made[4].agent.id, last.id, by=BY)
