@@ -112,6 +112,8 @@ class Work:
     state: Mapping[str, Any]
     failures: int
     """Cycles that have failed one after the other."""
+    created_at: int
+    """When the trigger was made, unix seconds: what changes from then on is told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from relay.prestashop.paging import CURSOR_CHARACTERS
 from relay.prestashop.query import FULL, Scope, UnaskableError, display_of, display_of_fields
 from relay.prestashop.shop import Shop
 from relay.prestashop.store_errors import StoreError
-from relay.prestashop.values import Facts, ZoneUnknownError, shop_time
+from relay.prestashop.values import Facts, ZoneUnknownError, shop_window
 from relay.records import Scope as TokenScope
 
 PAGES = 100
@@ -84,8 +84,7 @@ class Window:
     def filters(self, facts: Facts) -> tuple[tuple[str, str], ...]:
         """Raises ProblemError `shop_time_unknown`, `invalid`."""
         try:
-            first = None if self.first is None else shop_time(self.first, facts.tz)
-            end = None if self.end is None else shop_time(self.end, facts.tz)
+            first, end = shop_window(self.first, self.end, facts.tz)
         except ZoneUnknownError:
             detail = "let the store's key read `configurations`, or give the shop's own time, without an offset"
             raise ProblemError("shop_time_unknown", detail) from None
@@ -94,10 +93,12 @@ class Window:
         return updated(first, end)
 
     def _ends_early(self, first: str, end: str) -> bool:
-        """By the moments themselves where they can be compared: the shop's clock goes back an hour once a year."""
-        if self.first and self.end and (self.first.tzinfo is None) == (self.end.tzinfo is None):
-            return self.first >= self.end
-        return first >= end
+        """By the moments themselves where they can be compared: the shop's clock goes back an hour once a year.
+
+        By the texts as well: PrestaShop takes an interval whose end comes first the other way round.
+        """
+        comparable = self.first and self.end and (self.first.tzinfo is None) == (self.end.tzinfo is None)
+        return first >= end or bool(comparable and self.first and self.end and self.first >= self.end)
 
 
 def _shaping(

@@ -135,7 +135,8 @@ class EventData(BaseModel):
         Field(
             description="Each in its last state. Of `order-updated`: as `list-orders` shows them. Of "
             "`product-catalogue`, by their `kind`: `product` and `category`, new or changed, as the snapshot shows "
-            "them; `removed`, with `of` and `id`; once, `ready`, with the address of the `snapshot`."
+            "them; `removed`, with `of` and `id`; `unreadable`, with `of`, `id` and the `code` of what the store fails "
+            "with at it; once, `ready`, with the address of the `snapshot`."
         ),
     ]
 

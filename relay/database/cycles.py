@@ -101,6 +101,7 @@ def _taken(row: TriggerRow, at: int) -> Work:
         time_zone=row.time_zone,
         state=row.state,
         failures=row.failures,
+        created_at=row.created_at,
     )
 
 

@@ -22,6 +22,7 @@ from relay.trigger_records import Section
 
 ITEM_BYTES = 128 * 1024
 """Of one item in an event, as JSON. A larger one is told without its longest texts, which are named."""
+UNREADABLE = "unreadable"
 DISPLAY = {
     Section.CATEGORY: "[id,id_parent,level_depth,active,is_root_category,position,date_add,date_upd,name,link_rewrite,"
     "description]",
@@ -42,26 +43,44 @@ class Items:
     relay: str
 
     async def of(self, section: Section, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """Those of these that are there, by id. Raises GatewayError, StoreError."""
-        rows = await self._rows(section, ids)
-        return {item["id"]: item for item in await self.shown(section, [row for row in rows if row.id in set(ids)])}
+        """Those of these that are there, by id; what cannot be read even alone as `unreadable`.
+
+        Raises GatewayError, StoreError.
+        """
+        query = Query(RESOURCES[section].name, DISPLAY[section], (("id", one_of(ids)),), limit=len(ids))
+        try:
+            rows = [row for row in await self.shop.rows(query) if row.id in set(ids)]
+            return {item["id"]: item for item in await self._filled(section, rows)}
+        except (GatewayError, StoreError) as error:
+            if not too_heavy(error):
+                raise
+            if len(ids) == 1:
+                return {id_: unreadable(section, id_, error) for id_ in await self._listed(section, ids)}
+        half = len(ids) // 2
+        return {**await self.of(section, ids[:half]), **await self.of(section, ids[half:])}
 
     async def shown(self, section: Section, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Raises GatewayError, StoreError."""
+        """What cannot be read whole is told by its id: see `unreadable`. Raises GatewayError, StoreError."""
+        try:
+            return await self._filled(section, rows)
+        except (GatewayError, StoreError) as error:
+            if not too_heavy(error):
+                raise
+        return list((await self.of(section, [row.id for row in rows])).values())
+
+    async def _filled(self, section: Section, rows: Sequence[Row]) -> list[dict[str, Any]]:
         shown = [{"kind": section.value, **_normalised(row, RESOURCES[section], self.facts)} for row in rows]
         if section is Section.PRODUCT and shown:
             await self._fill(shown)
         return shown
 
-    async def _rows(self, section: Section, ids: Sequence[int]) -> list[Row]:
-        query = Query(RESOURCES[section].name, DISPLAY[section], (("id", one_of(ids)),), limit=len(ids))
-        try:
-            return await self.shop.rows(query)
-        except (GatewayError, StoreError) as error:
-            if len(ids) == 1 or not too_heavy(error):
-                raise
-        half = len(ids) // 2
-        return [*await self._rows(section, ids[:half]), *await self._rows(section, ids[half:])]
+    async def _listed(self, section: Section, ids: Sequence[int]) -> list[int]:
+        """Those that are there. A store that answers nothing at all says so here: then it is not the thing that ails.
+
+        Raises GatewayError, StoreError.
+        """
+        rows = await self.shop.rows(Query(RESOURCES[section].name, "[id]", (("id", one_of(ids)),), limit=len(ids)))
+        return [row.id for row in rows if row.id in set(ids)]
 
     async def _fill(self, products: list[dict[str, Any]]) -> None:
         ids = [product["id"] for product in products]
@@ -114,6 +133,12 @@ def _quantity(stock: list[Row], combination: int) -> int | None:
 
 def digest_of(item: dict[str, Any]) -> str:
     return hashlib.sha256(_json(item)).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def unreadable(section: Section, id_: int, error: GatewayError | StoreError) -> dict[str, Any]:
+    """It is there, and the store fails at it: one broken thing must not hold up all behind it."""
+    code = error.code if isinstance(error, StoreError) else error.failure.code
+    return {"kind": UNREADABLE, "of": section.value, "id": id_, "code": code}
 
 
 def removed(section: Section, id_: int) -> dict[str, Any]:

@@ -6,12 +6,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from relay.gateway.errors import GatewayError
 from relay.prestashop.catalogue_items import DISPLAY, Items
 from relay.prestashop.catalogue_overview import LACKING, RESOURCES, checked
 from relay.prestashop.paging import Page, Reader
 from relay.prestashop.query import Query
+from relay.prestashop.rows import Row
+from relay.prestashop.shop import too_heavy
 from relay.prestashop.store_errors import StoreError
 from relay.trigger_records import Section
+
+PART = 25
+"""Of a page of which something cannot be read."""
 
 Known = Callable[[Section, Sequence[int]], Awaitable[set[int]]]
 """Which of a page's ids the trigger knows. Of the others it will tell by itself; if they were in the snapshot and gone
@@ -43,10 +49,29 @@ class Snapshot:
 
     async def part(self, items: Items, spot: Spot, count: int) -> Part:
         """At most `count` items. `items` are of the shop as its connection is now. Raises GatewayError, StoreError."""
-        page = await self._page(items, spot, count)
+        try:
+            page, singly = await self._page(items, spot, count), False
+        except (GatewayError, StoreError) as error:
+            if not too_heavy(error):
+                raise
+            page, singly = await self._listed(items, spot, count), True
         known = await self.known(spot.section, [row.id for row in page.rows]) if page.rows else set()
-        shown = await items.shown(spot.section, [row for row in page.rows if row.id in known])
+        rows = [row for row in page.rows if row.id in known]
+        shown = await self._one_by_one(items, spot, rows) if singly else await items.shown(spot.section, rows)
         return Part(shown, Spot(spot.section, page.last) if page.more else _behind(spot.section))
+
+    async def _listed(self, items: Items, spot: Spot, count: int) -> Page:
+        """The same page by its ids alone: one thing of it cannot be read."""
+        return checked(await Reader(Query(RESOURCES[spot.section].name, "[id]")).page(items.shop, spot.after, count))
+
+    async def _one_by_one(self, items: Items, spot: Spot, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """In parts, and those in halves, down to the one that is named as unreadable."""
+        shown: list[dict[str, Any]] = []
+        for at in range(0, len(rows), PART):
+            ids = [row.id for row in rows[at : at + PART]]
+            read = await items.of(spot.section, ids)
+            shown += [read[id_] for id_ in ids if id_ in read]
+        return shown
 
     async def _page(self, items: Items, spot: Spot, count: int) -> Page:
         section = spot.section

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relay.gateway.errors import GatewayError
-from relay.prestashop.catalogue_items import Items, digest_of, fitted, removed
+from relay.prestashop.catalogue_items import UNREADABLE, Items, digest_of, fitted, removed
 from relay.prestashop.catalogue_overview import Overview
 from relay.prestashop.catalogue_window import Finding, OpenTimes, Verdict, compare, end_of
 from relay.prestashop.order_trigger import fault_of
@@ -166,6 +166,8 @@ class CatalogueCycle:
         if finding.entry is None:
             return True
         entry = replace(finding.entry, content=digest_of(item))
+        if item["kind"] == UNREADABLE:
+            entry = replace(entry, settled=False)
         told_before = finding.verdict is Verdict.UNSETTLED and entry.content == finding.entry.content
         if not told_before and not self._put(item):
             return False

@@ -96,7 +96,6 @@ class OrderCycle:
         return page
 
     async def _take(self, page: _Page) -> bool:
-        silent = self.mark.silent
         taken = self.mark.take(
             page.seen,
             full=page.full,
@@ -105,10 +104,9 @@ class OrderCycle:
             tz=self.tz,
             known=await self.known([row.id for row in page.seen]) if page.seen else {},
         )
-        self._marks += [Mark(row.id, row.stamp, row.digest) for row in taken.new]
-        if not silent:
-            rows = {row.id: row for row in page.rows}
-            self._items += [_item(rows[row.id], self.facts) for row in taken.new]
+        self._marks += [Mark(row.id, row.stamp, row.digest) for row in (*taken.past, *taken.new)]
+        rows = {row.id: row for row in page.rows}
+        self._items += [_item(rows[row.id], self.facts) for row in taken.new]
         self._forget_before = taken.forget_before
         return taken.finished
 

@@ -157,7 +157,7 @@ class Triggering:
             tz=facts.tz,
             known=lambda ids: self._desk.marks(work.lease, ids),
             clock=self._clock,
-            mark=Watermark.of(work.state),
+            mark=Watermark.of(work.state, work.created_at),
             ceiling=work.ceiling,
         )
         return await reading.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -20,6 +20,11 @@ _NO_DAY = "0000-00-00"
 
 _FIRST_YEAR = 1000
 """Earlier ones are not written with four digits, and no shop is so old."""
+_QUARTER = 900
+"""Clocks are only ever set by law at full quarters of an hour."""
+_SET_BACK_SECONDS = 6 * 3600
+"""A text that comes twice comes again within so long: more than any law sets clocks back by."""
+_QUARTERS_END = int(datetime(9999, 12, 1, tzinfo=UTC).timestamp())
 
 
 class ZoneUnknownError(Exception):
@@ -111,6 +116,32 @@ def shop_time(moment: datetime, zone: tzinfo | None) -> str:
     except OverflowError:
         return LATEST if moment.year > _FIRST_YEAR else EARLIEST
     return local.strftime(TIME_FORMAT) if local.year >= _FIRST_YEAR else EARLIEST
+
+
+def shop_window(first: datetime | None, end: datetime | None, zone: tzinfo | None) -> tuple[str | None, str | None]:
+    """The texts that the shop's clock shows from a moment on and before another, from the least to behind the greatest.
+
+    At the end of summer time an hour is there twice: a window in either of the two has what both of them changed.
+    Raises ZoneUnknownError.
+    """
+    texts = None if first is None else shop_time(first, zone), None if end is None else shop_time(end, zone)
+    begin = first.timestamp() if first and first.tzinfo else None
+    stop = end.timestamp() if end and end.tzinfo else None
+    least, greatest = texts
+    if begin is not None and least:
+        following = _quarters(begin, min(stop or begin + _SET_BACK_SECONDS, begin + _SET_BACK_SECONDS))
+        least = min([least, *(shop_time(quarter, zone) for quarter in following if quarter.timestamp() != stop)])
+    if stop is not None and greatest:
+        before = _quarters(max(begin + 1 if begin is not None else 0, stop - _SET_BACK_SECONDS), stop)
+        ends = ((quarter - timedelta(seconds=1)).astimezone(zone) + timedelta(seconds=1) for quarter in before)
+        greatest = max([greatest, *(each.strftime(TIME_FORMAT) for each in ends)])
+    return least, greatest
+
+
+def _quarters(begin: float, end: float) -> list[datetime]:
+    """Full quarters of an hour between two moments, both included, unix seconds."""
+    first, last = max(0, -(-begin // _QUARTER)), min(end, _QUARTERS_END) // _QUARTER
+    return [datetime.fromtimestamp(number * _QUARTER, UTC) for number in range(int(first), int(last) + 1)]
 
 
 def _value(value: Value, kind: Kind, facts: Facts) -> Any:

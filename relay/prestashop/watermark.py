@@ -12,6 +12,8 @@ The rules.
    by hand, also in the middle of a sweep.
 4. A row of a second that is not over by that clock is left for the next sweep.
 5. What was told once is not told again: the same id with the same `date_upd` and the same content.
+6. The first sweep of all begins where the shop's clock stood when the trigger was created, by what that sweep sees of
+   it, and in the overlap before. What it finds of earlier times is only remembered, however late the first look came.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ OVERLAP_SECONDS: Final = 300
 """How late a row may become visible: a transaction that runs for longer is lost to everybody who polls."""
 OPEN_SECONDS: Final = 2
 """A second counts as over when the shop's clock is so far past it: one for rounding, one for a second web server."""
-KEEP_SECONDS: Final = 2 * 3600
-"""Marks are kept for so long behind a sweep's beginning: summer time takes it back by one hour."""
+KEEP_SECONDS: Final = 28 * 3600
+"""Marks are kept for so long behind a sweep's beginning: another time zone takes it back by 26 hours at most, the end
+of summer time by one. A clock that is set back further tells once more what it told of the times that it shows again.
+"""
 ZONE_SECONDS: Final = 900
 """How long a shop's new time zone may go unnoticed: what is known of a shop is remembered for 600 s."""
 _QUARTER = 900
@@ -86,7 +90,7 @@ class Sweep:
     """A sweep under way. `after` is the place of the last row that was dealt with.
 
     `inside`: a second that fills more than a page is being read by ids. `silent`: the first sweep of all, which only
-    remembers what is there.
+    remembers what is of the time before the trigger.
     """
 
     began: Moment
@@ -101,32 +105,35 @@ class Sweep:
 
 @dataclass(slots=True)
 class Taken:
-    """What an answer's rows came to. `forget_before` is told at the end of a sweep: no mark of an earlier stamp will
-    be asked for again.
+    """What an answer's rows came to. `past` is to be remembered, `new` to be told as well. `forget_before` is told at
+    the end of a sweep: no mark of an earlier stamp will be asked for again.
     """
 
     new: list[Seen] = field(default_factory=list)
+    past: list[Seen] = field(default_factory=list)
     finished: bool = False
     forget_before: str | None = None
 
 
 @dataclass(slots=True)
 class Watermark:
-    """How far a trigger has read. `last` is where the clocks stood when the last whole sweep began, `zone` as then;
-    `recent` are the other moments that an overlap reaches back to, before it and since: of those at which the clocks
-    stood equally far apart, the latest.
+    """How far a trigger has read. `created` is when it was made, by the relay's clock, unix seconds. `last` is where
+    the clocks stood when the last whole sweep began, `zone` as then; `recent` are the other moments that an overlap
+    reaches back to, before it and since: of those at which the clocks stood equally far apart, the latest.
     """
 
+    created: int
     last: Moment | None = None
     zone: str | None = None
     recent: tuple[Moment, ...] = ()
     sweep: Sweep | None = None
 
     @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Watermark:
+    def of(cls, state: Mapping[str, Any], created: int) -> Watermark:
         """As `state` gave it, JSON in between; empty: as new."""
         last, sweep = state.get("last"), state.get("sweep")
         return cls(
+            created,
             Moment(**last) if last else None,
             state.get("zone"),
             tuple(Moment(**each) for each in state.get("recent", ())),
@@ -135,8 +142,8 @@ class Watermark:
 
     @property
     def state(self) -> dict[str, Any]:
-        """All of it, for JSON."""
-        return asdict(self)
+        """All of it that changes, for JSON."""
+        return {name: value for name, value in asdict(self).items() if name != "created"}
 
     @property
     def ask(self) -> Ask:
@@ -146,11 +153,6 @@ class Watermark:
             return Ask(sweep.start)
         stamp, id_ = sweep.after
         return Ask(stamp, stamp, id_) if sweep.inside else Ask(stamp)
-
-    @property
-    def silent(self) -> bool:
-        """Whether what is new is only to be remembered: the past is not told."""
-        return self._under_way.silent
 
     def begin(self, relay: int, zone: str, tz: tzinfo) -> None:
         """Start a sweep, unless one is under way, as if no clock had been set since the last one: see `correct`."""
@@ -172,9 +174,10 @@ class Watermark:
     ) -> Taken:
         """Deal with the rows of an answer to `ask`; `full`: it had as many as were asked for.
 
-        At most `room` of them are new; the rest is left for later.
+        At most `room` of them are new or past; the rest is left for later.
         """
         sweep, taken = self._under_way, Taken()
+        past_before = self._past_before(sweep, tz)
         self.recent = _latest([*self.recent, now])
         still_open = _open_seconds(now, tz)
         place, cut = sweep.after, False
@@ -182,10 +185,10 @@ class Watermark:
             if place is not None and row.place <= place:
                 continue
             if row.stamp not in still_open and not _told(row, known):
-                if len(taken.new) >= room:
+                if len(taken.new) + len(taken.past) >= room:
                     cut = True
                     break
-                taken.new.append(row)
+                (taken.past if row.stamp < past_before else taken.new).append(row)
             place = row.place
         if not cut and not full and not sweep.inside:
             self._finish(sweep, taken)
@@ -210,13 +213,20 @@ class Watermark:
     def _start(self, now: Moment, zone: str, tz: tzinfo) -> str:
         """The earliest text that a row can have which changed, or came to light, since the last sweep began."""
         if self.last is None:
-            return _earliest(now.shop - OVERLAP_SECONDS, now.shop, tz)
+            return self._since_created(now, OVERLAP_SECONDS, tz)
         aparts = {each.apart for each in (*self.recent, self.last, now)}
         begin, end = self.last.relay - OVERLAP_SECONDS - OPEN_SECONDS, now.relay
         if zone == self.zone:
             return min(_earliest(begin + apart, end + apart, tz) for apart in aparts)
         zones = {tz, zone_of(self.zone) or tz}
         return min(_earliest(begin + apart - ZONE_SECONDS, end + apart, each) for apart in aparts for each in zones)
+
+    def _past_before(self, sweep: Sweep, tz: tzinfo) -> str:
+        """What is earlier was there when the trigger was created: the local clock has not shown it since."""
+        return self._since_created(sweep.began, OPEN_SECONDS, tz) if sweep.silent else ""
+
+    def _since_created(self, now: Moment, before: int, tz: tzinfo) -> str:
+        return _earliest(min(self.created, now.relay) + now.apart - before, now.shop, tz)
 
 
 def _latest(moments: Sequence[Moment]) -> tuple[Moment, ...]:

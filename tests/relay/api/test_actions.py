@@ -158,6 +158,23 @@ async def test_updated_window(place: Place) -> None:
     problem(refused, 422, "invalid")
 
 
+async def test_updated_windows_in_the_hour_that_comes_twice(place: Place) -> None:
+    """No order is missing from the windows that follow upon each other: what can be meant twice is in both of them."""
+    at = {1: "2026-10-25 02:40:00", 2: "2026-10-25 02:10:00", 3: "2026-10-25 01:59:59", 4: "2026-10-25 03:00:00"}
+    for id_, text in at.items():
+        place.store.shop["orders"].update(id_, {"date_upd": text})
+    place.store.shop["orders"].update(5, {"date_upd": "2020-01-01 00:00:00"})
+
+    async def ids(first: str, end: str) -> list[int]:
+        window = {"updated_from": f"2026-10-25T{first}Z", "updated_before": f"2026-10-25T{end}Z"}
+        return [item["id"] for item in await place.items("list-orders", **window)]
+
+    assert await ids("00:30", "01:30") == [1, 2]
+    assert await ids("00:45", "01:15") == [1, 2]
+    assert await ids("01:15", "01:45") == [1]
+    assert await ids("01:30", "02:30") == [1, 4]
+
+
 async def test_shop_time_unknown(place: Place) -> None:
     """Without the grant for `configurations`, times carry no offset, and a window must not either."""
     await place.lacking({"orders": ["GET"]})

@@ -35,7 +35,7 @@ class Receiver:
         for item in items:
             if item["kind"] == "removed":
                 self.copy.pop((item["of"], item["id"]), None)
-            elif item["kind"] != "ready":
+            elif item["kind"] not in {"ready", "unreadable"}:
                 self.copy[item["kind"], item["id"]] = item
 
 
@@ -90,7 +90,7 @@ class Follower:
         while True:
             part = await taking.part(self.items, spot, count)
             for item in json.loads(json.dumps(part.items)):
-                self.receiver.copy[item["kind"], item["id"]] = item
+                self.receiver.copy[item["of"] if item["kind"] == "unreadable" else item["kind"], item["id"]] = item
             if part.next is None:
                 return
             spot = part.next

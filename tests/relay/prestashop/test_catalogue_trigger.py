@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from relay.gateway.call import Answer
 from relay.prestashop import catalogue_items, catalogue_trigger, catalogue_window
+from relay.prestashop.query import Query
+from relay.prestashop.rows import Row
+from relay.prestashop.shop import Shop
 from relay.prestashop.store_errors import StoreError
 from relay.prestashop.triggering import wait_after
 from relay.prestashop.values import Facts
@@ -129,6 +133,61 @@ async def test_events_are_bounded() -> None:
         assert large["cut"] == ["description"]
         assert "description" not in large
         assert large["price"] == "77.000000"
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, resource: str, product: int) -> None:
+    """Whatever would show this product's rows of a resource ends in a PHP fatal, alone or with others."""
+    original = Shop.answered
+
+    async def answered(self: Shop, query: Query) -> tuple[list[Row], Answer]:
+        rows, answer = await original(self, query)
+        named = "id" if resource == "products" else "id_product"
+        if query.resource == resource and query.display == "full" and product in {row.number(named) for row in rows}:
+            raise StoreError("php_fatal", "answered 500 with nothing", status=500)
+        return rows, answer
+
+    monkeypatch.setattr(Shop, "answered", answered)
+
+
+@pytest.mark.parametrize("resource", ["products", "combinations"])
+async def test_a_product_that_cannot_be_read_holds_up_no_other(resource: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named once, with the reason, in events and snapshots; and told as soon as it can be read again."""
+    async with followed() as (here, follower):
+        with monkeypatch.context() as patch:
+            broken(patch, resource, 1)
+            for product in (1, 3, 5):
+                for row in here.store.shop["stock_availables"].where("id_product", product):
+                    here.store.shop["stock_availables"].update(int(str(row["id"])), {"quantity": 7 + product})
+            told = {item["id"]: item for item in await follower.run()}
+            named = {"kind": "unreadable", "of": "product", "id": 1, "code": "php_fatal"}
+            assert (told[1], told[3]["quantity"] % 10, sorted(told)) == (named, 0, [1, 3, 5])
+            assert await follower.run() == []
+            before = dict(follower.receiver.copy)
+            await follower.snapshot()
+            assert follower.receiver.copy == {**before, ("product", 1): named}
+        assert [item["id"] for item in await follower.run()] == [1]
+        assert follower.receiver.copy == await truth(here)
+        assert await follower.run() == []
+
+
+async def test_a_store_that_fails_at_everything_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its products are not named one by one, and are told when it is back."""
+    async with followed() as (here, follower):
+        stock = here.store.shop["stock_availables"].where("id_product", 3)[0]
+        here.store.shop["stock_availables"].update(int(str(stock["id"])), {"quantity": 7})
+        original = Shop.rows
+        await follower.cycle()
+
+        async def rows(self: Shop, query: Query) -> list[Row]:
+            if query.resource == "products":
+                raise StoreError("php_fatal", "answered 500 with nothing", status=500)
+            return await original(self, query)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Shop, "rows", rows)
+            cycle = await follower.cycle()
+            assert (cycle.items, cycle.fault and cycle.fault.code) == ([], "php_fatal")
+        assert [item["id"] for item in await follower.run()] == [3]
 
 
 async def test_a_cycle_goes_on_behind_what_was_told() -> None:
@@ -280,7 +339,7 @@ def test_how_long_a_run_waits() -> None:
     def wait(cycle: Cycle, failures: int = 0) -> int:
         lease = Lease("trg_a", 1)
         kind = TriggerKind.PRODUCT_CATALOGUE
-        return wait_after(Work(lease, "acc", "con", kind, interval, 200, None, {}, failures), cycle, 0.0)
+        return wait_after(Work(lease, "acc", "con", kind, interval, 200, None, {}, failures, 0), cycle, 0.0)
 
     fault = Fault("agent_offline", "agent", "away")
     assert (wait(Cycle({})), wait(Cycle({}, unfinished=True))) == (12 * 3600, 0)

@@ -51,6 +51,7 @@ class Follower:
     sizes: PageSizes = field(default_factory=lambda: PageSizes(time.monotonic))
     state: Mapping[str, Any] = field(default_factory=dict)
     marks: dict[int, Mark] = field(default_factory=dict)
+    created: int = field(default_factory=lambda: int(time.time()))
 
     async def known(self, ids: list[int]) -> dict[int, Mark]:
         return {id_: self.marks[id_] for id_ in ids if id_ in self.marks}
@@ -63,7 +64,7 @@ class Follower:
             tz=ZoneInfo(ZONE),
             known=self.known,
             clock=time.time,
-            mark=Watermark.of(json.loads(json.dumps(self.state))),
+            mark=Watermark.of(json.loads(json.dumps(self.state)), self.created),
             ceiling=self.ceiling,
         )
         reading._most = self.page
@@ -240,6 +241,23 @@ async def test_a_list_that_is_not_what_was_asked_for_is_not_believed(rows: str) 
         assert follower.state["last"] == before["last"]
 
 
+@pytest.mark.parametrize("agent_away", [True, False])
+async def test_what_changes_before_the_first_look_is_told(agent_away: bool) -> None:
+    """From the trigger's creation on, however late the store is there; what was there before is only remembered."""
+    async with place() as here:
+        old, new, *_ = ids(here)
+        change(here, old, age=120, current_state=4)
+        follower = Follower(here, created=int(time.time()) - 60)
+        if agent_away:
+            here.store.knobs.webservice = False
+            assert (await follower.cycle()).fault
+        change(here, new, age=30, current_state=4)
+        here.store.knobs.webservice = True
+        first, second = await follower.cycle(), await follower.cycle()
+        assert [item["id"] for item in first.items] == [new]
+        assert (second.items, second.fault) == ([], None)
+
+
 def answer(*fields: tuple[str, str], seconds: float = 0.2) -> Answer:
     return Answer(200, "OK", fields, b"", seconds)
 
@@ -264,6 +282,7 @@ def work(**changes: Any) -> Work:
         "time_zone": None,
         "state": {},
         "failures": 0,
+        "created_at": int(time.time()),
     }
     return Work(**{**given, **changes})
 

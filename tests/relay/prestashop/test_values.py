@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from relay.prestashop.query import EARLIEST, LATEST
 from relay.prestashop.resources import CARTS, CUSTOMERS, ORDER_STATES, ORDERS, PRODUCTS, Resource
 from relay.prestashop.rows import Row
-from relay.prestashop.values import Facts, ZoneUnknownError, normalised, raw, shop_time, time_of, zone_of
+from relay.prestashop.values import Facts, ZoneUnknownError, normalised, raw, shop_time, shop_window, time_of, zone_of
 from tests.relay.prestashop.scene import place
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -124,6 +124,44 @@ def test_there_and_back(wall: datetime) -> None:
     back = shop_time(datetime.fromisoformat(shown), PARIS)
     skipped = datetime.fromisoformat(shown).astimezone(UTC).astimezone(PARIS).strftime("%Y-%m-%d %H:%M:%S") != text
     assert back == text or skipped
+
+
+@given(
+    begin=st.one_of(st.integers(-9000, 9000), st.sampled_from([-3600, -1800, 0, 1800, 3600])),
+    seconds=st.one_of(st.integers(1, 9000), st.sampled_from([1, 900, 1800, 3600])),
+    change=st.sampled_from([datetime(2026, 10, 25, 1, tzinfo=UTC), datetime(2026, 3, 29, 1, tzinfo=UTC)]),
+)
+def test_a_window_has_every_second_of_it(begin: int, seconds: int, change: datetime) -> None:
+    """Whatever the shop's clock shows in a window lies between its texts, also where it goes back; and little else."""
+    first = change + timedelta(seconds=begin)
+    shown = [(first + timedelta(seconds=each)).astimezone(PARIS) for each in range(seconds)]
+    least, end = shop_window(first, first + timedelta(seconds=seconds), PARIS)
+    assert least == min(each.strftime("%F %T") for each in shown)
+    assert end is not None
+    assert max(each.strftime("%F %T") for each in shown) < end
+    for bound in (shop_window(first, None, PARIS)[0], least):
+        assert bound is not None
+        assert all(bound <= each.strftime("%F %T") for each in shown)
+    alone = shop_window(None, first + timedelta(seconds=seconds), PARIS)[1]
+    assert alone is not None
+    assert all(each.strftime("%F %T") < alone for each in shown)
+
+
+def test_the_hour_that_comes_twice() -> None:
+    """A window in the first or the second of the two hours, or across both, has what it should, and no hour more."""
+
+    def window(first: str, end: str) -> tuple[str | None, str | None]:
+        return shop_window(
+            datetime.fromisoformat(f"2026-10-25T{first}+00:00"),
+            datetime.fromisoformat(f"2026-10-25T{end}+00:00"),
+            PARIS,
+        )
+
+    assert window("00:00", "00:30") == ("2026-10-25 02:00:00", "2026-10-25 02:30:00")
+    assert window("00:30", "01:00") == ("2026-10-25 02:30:00", "2026-10-25 03:00:00")
+    assert window("00:30", "01:30") == ("2026-10-25 02:00:00", "2026-10-25 03:00:00")
+    assert window("01:00", "01:30") == ("2026-10-25 02:00:00", "2026-10-25 02:30:00")
+    assert window("01:30", "02:30") == ("2026-10-25 02:30:00", "2026-10-25 03:30:00")
 
 
 def test_languages() -> None:

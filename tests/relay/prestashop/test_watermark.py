@@ -66,25 +66,26 @@ class Shop:
 class Trigger:
     """What a relay keeps of a trigger, and its cycles: a crash leaves everything as it was before."""
 
+    created: int
     state: str = "{}"
     marks: dict[int, Mark] = field(default_factory=dict)
     told: list[Seen] = field(default_factory=list)
     zone: str = ZONE
 
     def cycle(self, shop: Shop, *, page: int = 3, room: int = 5, pages: int = 4, crash: bool = False) -> bool:
-        """Whether a sweep has come to its end."""
-        mark, marks, told = Watermark.of(json.loads(self.state)), dict(self.marks), list(self.told)
+        """Whether a sweep has come to its end. Without pages: the store does not answer."""
+        mark, marks, told = Watermark.of(json.loads(self.state), self.created), dict(self.marks), list(self.told)
         tz, fresh, finished, forget = ZoneInfo(self.zone), 0, False, None
         mark.begin(shop.now, self.zone, tz)
         for _ in range(pages):
             rows, moment = shop.answer(mark.ask, page), Moment(shop.clock, shop.now)
             if mark.correct(moment, tz):
                 continue
-            silent = mark.silent
             taken = mark.take(rows, full=len(rows) == page, room=room - fresh, now=moment, tz=tz, known=self.marks)
-            fresh += len(taken.new)
-            marks |= {row.id: Mark(row.id, row.stamp, row.digest) for row in taken.new}
-            told += [] if silent else taken.new
+            found = [*taken.past, *taken.new]
+            fresh += len(found)
+            marks |= {row.id: Mark(row.id, row.stamp, row.digest) for row in found}
+            told += taken.new
             finished, forget = taken.finished, taken.forget_before
             if finished or fresh >= room:
                 break
@@ -107,21 +108,34 @@ class Trigger:
 
 
 def started(shop: Shop) -> Trigger:
-    trigger = Trigger()
+    trigger = Trigger(shop.now)
     assert trigger.cycle(shop, pages=50, room=500)
     assert trigger.told == []
     shop.pass_time(60)
     return trigger
 
 
-def check(shop: Shop, trigger: Trigger) -> None:
+def check(shop: Shop, trigger: Trigger, *, shown_twice: bool = False) -> None:
+    """`shown_twice`: the clock has gone back to times before the trigger, and nobody can tell old rows from new."""
     told = {(row.id, row.stamp, row.digest) for row in trigger.told}
-    missing = [row for row in shop.orders.values() if (row.id, row.stamp, row.digest) not in told]
+    changed = [row for row in shop.orders.values() if row.digest != PAST]
+    missing = [row for row in changed if (row.id, row.stamp, row.digest) not in told]
     assert missing == [], "an order's last state was never told"
     counts = Counter((row.id, row.stamp, row.digest) for row in trigger.told)
     assert [each for each, times in counts.items() if times > 1] == [], "told twice"
+    assert shown_twice or PAST not in {row.digest for row in trigger.told}, "the past was told"
 
 
+def had(shop: Shop, *orders: int) -> None:
+    """They changed before there was a trigger, the last one shortly before."""
+    for age, order in enumerate(reversed(orders)):
+        text = datetime.fromtimestamp(shop.clock - 10 - 100 * age, shop.zone).strftime("%Y-%m-%d %H:%M:%S")
+        shop.orders[order] = Seen(order, text, PAST)
+
+
+PAST = "past"
+SET_BACK_MOST = 26 * 3600
+"""By hand, in all: as far as another time zone takes a clock back."""
 ORDER = st.integers(1, 6)
 STEP = st.one_of(
     st.tuples(st.just("change"), ORDER, st.just(0)),
@@ -129,15 +143,35 @@ STEP = st.one_of(
     st.tuples(st.just("burst"), st.integers(1, 12), st.just(0)),
     st.tuples(st.just("wait"), st.sampled_from([0, 1, 2, 30, 61, 400, 1800]), st.just(0)),
     st.tuples(st.just("cycle"), st.booleans(), st.just(0)),
-    st.tuples(st.just("set_clock"), st.sampled_from([-3000, -90, -3, 2, 45, 4000]), st.just(0)),
+    st.tuples(st.just("fail"), st.just(0), st.just(0)),
+    st.tuples(st.just("set_clock"), st.sampled_from([-90_000, -4 * 3600, -3000, -90, -3, 2, 45, 4000]), st.just(0)),
     st.tuples(st.just("offline"), st.just(86_400), st.just(0)),
 )
 
 
 @settings(max_examples=1500, deadline=None)
-@given(steps=st.lists(STEP, max_size=40), begin=st.sampled_from([AUTUMN - 600, AUTUMN, SPRING, SUMMER]))
-@example(steps=[("change", 1, 1), ("set_clock", -3000, 0), ("cycle", False, 0)], begin=AUTUMN)
-@example(steps=[("change", 1, 295), ("cycle", 0, 0), ("set_clock", 4000, 0), ("cycle", 0, 0)], begin=AUTUMN - 600)
+@given(
+    steps=st.lists(STEP, max_size=40),
+    begin=st.sampled_from([AUTUMN - 600, AUTUMN, SPRING, SUMMER]),
+    looked=st.booleans(),
+)
+@example(steps=[("change", 1, 1), ("set_clock", -3000, 0), ("cycle", False, 0)], begin=AUTUMN, looked=True)
+@example(
+    steps=[("change", 1, 295), ("cycle", 0, 0), ("set_clock", 4000, 0), ("cycle", 0, 0)],
+    begin=AUTUMN - 600,
+    looked=True,
+)
+@example(steps=[("fail", 0, 0), ("change", 1, 0), ("offline", 86_400, 0)], begin=AUTUMN - 600, looked=False)
+@example(
+    steps=[
+        ("change", 1, 0),
+        *[("wait", 1800, 0), ("cycle", False, 0)] * 6,
+        ("set_clock", -4 * 3600, 0),
+        ("cycle", False, 0),
+    ],
+    begin=SUMMER,
+    looked=True,
+)
 @example(
     steps=[
         ("burst", 9, 0),
@@ -148,14 +182,21 @@ STEP = st.one_of(
         ("set_clock", 4000, 0),
     ],
     begin=AUTUMN - 600,
+    looked=True,
 )
 def test_every_orders_last_state_is_told_and_nothing_twice(  # noqa: C901 - one case a kind of event
-    steps: list[tuple[str, int, int]], begin: int
+    steps: list[tuple[str, int, int]],
+    begin: int,
+    looked: bool,
 ) -> None:
-    """Through late commits, bursts in one second, crashes, days offline, clocks set by law and by hand."""
+    """Through late commits, bursts in one second, crashes, days offline, clocks set by law and by hand; and from the
+    trigger's creation on, however late the first look comes.
+    """
     shop = Shop(begin)
-    trigger = started(shop)
-    may_be_set = True  # its clock: once between two sweeps, since nobody can see what happened in between
+    had(shop, 1, 2, 3, 4, 201, 202, 203, 204, 205, 206)
+    trigger = started(shop) if looked else Trigger(shop.now)
+    may_be_set = looked  # its clock: once between two sweeps, since nobody can see what happened in between
+    furthest, set_back = 0, False
     for what, how, late in steps:
         match what:
             case "change":
@@ -169,14 +210,17 @@ def test_every_orders_last_state_is_told_and_nothing_twice(  # noqa: C901 - one 
             case "cycle":
                 if trigger.cycle(shop, crash=bool(how)):
                     may_be_set = True
-            case "set_clock" if may_be_set:
+            case "fail":
+                trigger.cycle(shop, pages=0)
+            case "set_clock" if may_be_set and shop.ahead + how >= furthest - SET_BACK_MOST:
                 shop.ahead += how
+                furthest, set_back = max(furthest, shop.ahead), set_back or how < 0
                 may_be_set = False
             case "offline":
                 shop.pass_time(how)
     shop.pass_time(OVERLAP_SECONDS)
     trigger.catch_up(shop)
-    check(shop, trigger)
+    check(shop, trigger, shown_twice=set_back or begin not in {SPRING, SUMMER})
 
 
 def test_rows_of_a_second_that_is_not_over_wait_for_the_next_sweep() -> None:
@@ -290,13 +334,47 @@ def test_a_new_time_zone_of_the_shop_loses_nothing(zone: str, noticed_after: int
     assert sorted(row.id for row in trigger.told) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("offline", [0, 86_400])
+def test_the_first_look_tells_what_changed_since_the_trigger_was_created(offline: int) -> None:
+    """Also in the hour that comes twice, and after looks that failed: what was there before is not told."""
+    for begin in (SUMMER, AUTUMN - 600, AUTUMN - 60, SPRING):
+        shop = Shop(begin, ahead=500)
+        had(shop, 7, 8, 9)
+        trigger = Trigger(shop.now)
+        trigger.cycle(shop, pages=0)
+        shop.change(1)
+        shop.pass_time(120)
+        shop.change(8)
+        shop.pass_time(offline + 10)
+        while not trigger.cycle(shop):
+            pass
+        changed = [row.id for row in trigger.told if row.digest != PAST]
+        assert sorted(changed) == [1, 8]
+        check(shop, trigger, shown_twice=begin not in {SPRING, SUMMER})
+
+
+def test_a_clock_set_back_further_than_marks_are_kept_loses_nothing() -> None:
+    """What it told of the times that are shown again may be told once more."""
+    shop = Shop(SUMMER)
+    trigger = started(shop)
+    shop.change(1)
+    for _ in range(80):
+        shop.pass_time(1800)
+        assert trigger.cycle(shop)
+    shop.ahead = -40 * 3600
+    shop.change(2)
+    shop.pass_time(60)
+    assert trigger.cycle(shop)
+    assert {row.id for row in trigger.told} == {1, 2}
+
+
 def test_marks_are_forgotten() -> None:
     """What is kept does not grow with the orders of a shop's life."""
     shop = Shop(SUMMER)
     trigger = started(shop)
     for order in range(1000):
         shop.change(order)
-        shop.pass_time(120)
+        shop.pass_time(1200)
         while not trigger.cycle(shop):
             pass
     assert len(trigger.told) == 1000
