@@ -21,8 +21,11 @@ def make_private_directory(path: Path, *, refused: int = 0o077) -> None:
 
     Raises DatabaseUnusable with the command that mends it.
     """
+    missing = [each for each in (path, *path.parents) if not each.exists()]
     try:
         path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        for made in reversed(missing):
+            _give(made, made.parent)
         status = path.stat()
     except OSError as error:
         raise DatabaseUnusable(f"cannot make the directory {path}: {error.strerror}") from error
@@ -45,7 +48,7 @@ def prepare_database_file(path: Path) -> None:
     """Make the file (0600; SQLite gives its journals the same rights), or check that it can be written."""
     make_state_directory(path.parent)
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))
+        os.close(_open_or_make(path))
     except OSError as error:
         raise DatabaseUnusable(f"cannot write the database {path}: {error.strerror}") from error
 
@@ -62,7 +65,7 @@ def serving(database: Path | None) -> Iterator[None]:
     make_state_directory(database.parent)
     path = database.with_name(database.name + ".serving")
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        handle = _open_or_make(path)
     except OSError as error:
         raise DatabaseUnusable(f"cannot write {path}: {error.strerror}") from error
     try:
@@ -113,12 +116,28 @@ def write_secret_file(path: Path, text: str) -> None:
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(text)
             file.flush()
+            _give(handle, path.parent)
             os.fsync(handle)
         beside.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise DatabaseUnusable(f"cannot write the key file {path}: {error.strerror}") from error
+
+
+def _open_or_make(path: Path) -> int:
+    new = not path.exists()
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    if new:
+        _give(handle, path.parent)
+    return handle
+
+
+def _give(made: int | Path, directory: Path) -> None:
+    """What root makes in a service's directory is the service's: a command of root's must not shut it out."""
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        os.chown(made, owner.st_uid, owner.st_gid)
 
 
 def _sync_directory(path: Path) -> None:

@@ -1,0 +1,54 @@
+"""Files beside the database: theirs who owns the directory, whoever makes them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from relay.database import files
+
+SERVICE = (4711, 4712)
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Root is at work in the service's directory; the names of what it has given to the service."""
+    names = []
+    real = Path.stat
+
+    def stat(self: Path, **how: bool) -> os.stat_result:
+        found = real(self, **how)
+        return os.stat_result((*found[:4], *SERVICE, *found[6:])) if self.is_relative_to(tmp_path) else found
+
+    def chown(made: int | Path, user: int, group: int) -> None:
+        assert (user, group) == SERVICE
+        names.append((Path(f"/proc/self/fd/{made}").readlink() if isinstance(made, int) else Path(made)).name)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", chown)
+    return names
+
+
+def test_what_root_makes_is_the_services(given: list[str], tmp_path: Path) -> None:
+    """Directories, the database, its lock and the master keys; what is there already stays whose it is."""
+    tmp_path.chmod(0o700)
+    database = tmp_path / "state" / "relay.db"
+    for _ in range(2):
+        files.make_private_directory(tmp_path / "state" / "keys")
+        files.prepare_database_file(database)
+        with files.serving(database):
+            pass
+    assert given == ["state", "keys", "relay.db", "relay.db.serving"]
+    files.write_secret_file(tmp_path / "state" / "keys" / "master.keys", "text")
+    assert given[4].startswith(".master.keys.")
+
+
+def test_nobody_else_gives_anything(given: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who is not root owns what it makes."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    files.make_private_directory(tmp_path / "keys")
+    files.write_secret_file(tmp_path / "keys" / "master.keys", "text")
+    assert given == []
