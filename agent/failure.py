@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 
 from agent.logs import printable
 
@@ -11,6 +12,8 @@ DONE, FAILED, USAGE, CONFIGURATION = 0, 1, 2, 78
 
 def said(error: OSError) -> str:
     """What the system says of an error, such as `Connection refused`, without what a library wraps around it."""
+    if isinstance(error, ssl.SSLError):  # its numbers are OpenSSL's own
+        return f"no TLS ({printable((getattr(error, 'reason', None) or 'unknown reason').lower().replace('_', ' '))})"
     if error.errno is None or error.errno <= 0:  # the resolver's own numbers are negative
         return printable(error.strerror or str(error) or type(error).__name__)
     return os.strerror(error.errno)

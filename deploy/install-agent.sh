@@ -109,7 +109,7 @@ take_token() {
   else
     read -r token || [ -n "$token" ] || fail "no access token on standard input"
   fi
-  [ -n "$token" ] || fail "the access token is empty"
+  [[ $token =~ ^postern_[A-Za-z2-7]+$ ]] || fail "that is no access token: one begins with postern_ (nothing was changed)"
   install -d -m 0755 /etc/postern
   (umask 077 && printf '%s\n' "$token" >"$TOKEN_FILE.new")
   mv "$TOKEN_FILE.new" "$TOKEN_FILE"
@@ -145,17 +145,22 @@ start_service() {
   install -m 0644 "$SOURCE/systemd/$UNIT" "$UNIT_FILE"
   systemctl daemon-reload
   systemctl enable --quiet "$UNIT"
-  systemctl restart "$UNIT" || fail "the agent does not start: journalctl -u $UNIT"
+  systemctl restart "$UNIT" && return
+  journalctl --unit "$UNIT" --identifier postern-agent --lines 1 --output cat >&2 || true
+  fail "the agent does not start, for the reason above: run this again with other settings, or with --new-token"
 }
 
 report() {
-  local tick
+  local tick said
   for ((tick = 0; tick < 20; tick++)); do
-    if "$COMMAND" status >/dev/null 2>&1; then break; fi
+    if said=$("$COMMAND" status 2>/dev/null) && [[ $said != *degraded* ]]; then break; fi
     sleep 0.5
   done
-  if "$COMMAND" status; then return; fi
-  echo "The agent is installed and goes on trying, but has no tunnel yet. What is in the way:"
+  if "$COMMAND" status; then
+    echo "The agent is installed. What a look at everything between it, the relay and the stores finds:"
+  else
+    echo "The agent is installed and goes on trying, but has no tunnel yet. What is in the way:"
+  fi
   "$COMMAND" check --config "$SETTINGS" --token-file "$TOKEN_FILE" || true
 }
 

@@ -56,12 +56,17 @@ def test_wrong_usage_changes_nothing(fresh: Agent) -> None:
         assert (done.returncode, sentence in done.stderr) == (status, True), (words, done.stderr)
         assert "postern_abc" not in done.stderr
         assert left(fresh) == []
+    done = fresh.install(*SETTINGS, token="hello", check=False)
+    assert (done.returncode, "one begins with postern_" in done.stderr) == (1, True), done.stderr
+    assert left(fresh) == []
 
 
 def test_it_installs_and_says_how_it_stands(fresh: Agent, token: str) -> None:
     """One command: the agent is enrolled, its service enabled, and its status told at the end."""
     done = fresh.install(*SETTINGS, token=token)
     assert "standing" in done.stdout
+    assert "degraded" not in done.stdout
+    assert "The agent is installed" in done.stdout
     assert token not in done.stdout + done.stderr
     assert fresh.connected()
     assert fresh.machine.tell("systemctl", "is-enabled", AGENT_UNIT) == "enabled"
@@ -88,6 +93,15 @@ def test_new_settings_are_taken_over(fresh: Agent) -> None:
     fresh.install(*SETTINGS, "--store", "https://www.shop.fr=10.77.1.20:443")
     fresh.connect()
     assert [store["origin"] for store in fresh.status()["stores"]] == [f"http://{STORE}", "https://www.shop.fr"]
+
+
+def test_settings_that_cannot_work_are_told_at_once(fresh: Agent) -> None:
+    """Why the service does not start stands there, and not only where to look for it; mended, it runs again."""
+    done = fresh.install("--relay", "http://relay.example.com", "--store", f"http://{STORE}", check=False)
+    assert done.returncode == 1
+    assert "plain http:// is taken only for loopback" in done.stderr, done.stderr
+    fresh.install(*SETTINGS)
+    fresh.connect()
 
 
 def test_uninstalling_keeps_what_is_needed_to_come_back(fresh: Agent) -> None:
