@@ -24,7 +24,6 @@ from relay.database.errors import DatabaseUnavailable
 from relay.database.once import Once, Repeated
 from relay.database.records import Actor
 from relay.gateway.errors import GatewayError, Outcome
-from relay.gateway.pool import QUEUE_SECONDS
 from relay.prestashop.order_state_change import (
     Done,
     NoSuchOrderError,
@@ -36,7 +35,7 @@ from relay.prestashop.order_state_change import (
     plan,
 )
 from relay.prestashop.order_states import State, StateError, meant, states_of
-from relay.prestashop.shop import SPARE_SECONDS, Shop
+from relay.prestashop.shop import Shop
 from relay.prestashop.store_errors import StoreError
 from relay.prestashop.values import Facts
 from relay.records import Connection
@@ -171,8 +170,8 @@ class _Change:
 
     @property
     def _longest(self) -> float:
-        """After so many seconds a request has ended, however it was begun."""
-        return QUEUE_SECONDS + self._shop.connection.answer_timeout + SPARE_SECONDS + MARGIN_SECONDS
+        """After so many seconds a change has ended, also where both of the store's ways were tried."""
+        return 2 * self._shop.longest + MARGIN_SECONDS
 
     def _note(self, what: Plan) -> bytes:
         return json.dumps({"begun": dataclasses.asdict(what), "at": self._now()}).encode()

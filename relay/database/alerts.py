@@ -126,13 +126,16 @@ async def change(
         given = endpoints.given(
             row, vars(patch), pulled="these alerts are pulled: make another subscription to have them sent"
         )
+        before = row.enabled, row.url
         row.url, row.enabled = given.get("url", row.url), given.get("enabled", row.enabled)
         endpoints.check(row.url)
+        row.updated_at = database.now()
+        if row.enabled and before != (row.enabled, row.url):
+            await endpoints.begin_again(session, row, row.updated_at)
         if "kinds" in given:
             row.alert_kinds = _stored(given["kinds"])
         if given.get("enabled"):
             row.disabled_because = None
-        row.updated_at = database.now()
         await _noted(session, by, "alert.update", row, row.updated_at, changed=", ".join(sorted(given)))
         return await _now(session, row)
 

@@ -15,7 +15,8 @@ from relay.database.connection_form import UNCHANGED
 from relay.database.engine import Database
 from relay.database.errors import Conflict, Invalid
 from relay.database.secrets import Place
-from relay.database.tables import TriggerRow
+from relay.database.tables import TriggerEventRow, TriggerRow
+from relay.trigger_records import Delivery
 
 URL_CHARACTERS = 2000
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret of the Standard Webhooks begins with
@@ -70,6 +71,12 @@ def signing_secrets(database: Database, row: TriggerRow, at: int) -> tuple[Secre
         sealed.append(("former_secret_sealed", row.former_secret_sealed))
     opened = [database.keys.open(text, place(row, column)) for column, text in sealed if text is not None]
     return tuple(SecretStr(each.get_secret_value().decode()) for each in opened)
+
+
+async def begin_again(session: AsyncSession, row: TriggerRow, at: int) -> None:
+    """What waits is sent from now on, and tried for a day from now: nobody could take it before."""
+    waiting = TriggerEventRow.trigger == row.id, TriggerEventRow.delivery == Delivery.WAITING
+    await session.execute(update(TriggerEventRow).where(*waiting).values(since=at, next_at=at, attempts=0))
 
 
 async def disable_lost(session: AsyncSession, lost: Sequence[str]) -> None:

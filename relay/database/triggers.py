@@ -133,9 +133,11 @@ async def change(
         given = endpoints.given(
             row, vars(patch), pulled="the events of this trigger are pulled: make another one to have them sent"
         )
-        at = database.now()
+        at, before = database.now(), (row.enabled, row.url)
         for name, value in given.items():
             setattr(row, name, value)
+        if row.enabled and before != (row.enabled, row.url):
+            await endpoints.begin_again(session, row, at)
         _check(TriggerKind(row.kind), row.interval, row.ceiling, row.time_zone, row.url)
         if given.get("enabled"):
             row.disabled_because = None

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.gateway.errors import GatewayError
-from relay.prestashop.catalogue_overview import DIGEST_CHARACTERS, LACKING, RESOURCES, STOCK, every
+from relay.prestashop.catalogue_overview import DIGEST_CHARACTERS, RESOURCES, STOCK
+from relay.prestashop.paging import every
 from relay.prestashop.pictures import address_of
 from relay.prestashop.query import FULL, Query, one_of
 from relay.prestashop.resources import COMBINATIONS, Resource
 from relay.prestashop.rows import Row
 from relay.prestashop.shop import Shop, too_heavy
-from relay.prestashop.store_errors import StoreError
+from relay.prestashop.store_errors import LACKING, StoreError
 from relay.prestashop.values import Facts, normalised
 from relay.trigger_records import Section
 
@@ -92,7 +93,8 @@ class Items:
             if combinations is not None:
                 product["combinations"] = [_combination(row, rows, self.facts) for row in combinations[product["id"]]]
             for image in product.get("images", ()):
-                image["url"] = address_of(self.relay, self.shop.connection.id, product["id"], image["id"])
+                if "id" in image:
+                    image["url"] = address_of(self.relay, self.shop.connection.id, product["id"], image["id"])
 
     async def _belonging(self, resource: str, display: str, ids: list[int]) -> dict[int, list[Row]] | None:
         """Rows by product; None where the key may not read them."""

@@ -13,12 +13,12 @@ from typing import Any
 
 from relay.prestashop.order_trigger import moment_of
 from relay.prestashop.page_sizes import PAGE_ROWS_MOST
-from relay.prestashop.paging import Page, Reader
+from relay.prestashop.paging import Page, Reader, every
 from relay.prestashop.query import Query, one_of, span
 from relay.prestashop.resources import CATEGORIES, PRODUCTS, Resource
 from relay.prestashop.rows import Row, whole
 from relay.prestashop.shop import Shop
-from relay.prestashop.store_errors import StoreError
+from relay.prestashop.store_errors import LACKING, StoreError
 from relay.prestashop.watermark import Moment
 from relay.trigger_records import Section
 
@@ -30,7 +30,6 @@ _SHOWN = {
 STOCK = "[id,id_product,id_product_attribute,quantity]"
 _COMBINATION_FIELDS = ("id", "reference", "ean13", "price", "weight", "minimal_quantity")
 _COMBINATIONS = f"[{','.join((*_COMBINATION_FIELDS, 'id_product', 'default_on'))}]"
-LACKING = frozenset({"permission_missing", "resource_missing"})
 DIGEST_CHARACTERS = 32
 ID_MOST = 2**63 - 1
 
@@ -111,16 +110,6 @@ def checked(page: Page) -> Page:
     if page.last > ID_MOST or (page.rows and page.rows[0].id < 1):
         raise StoreError("store_out_of_order", "the ids are none that a shop gives", status=200)
     return page
-
-
-async def every(shop: Shop, query: Query) -> AsyncIterator[Row]:
-    """Every row of a list, page by page, in the order of ids. Raises GatewayError, StoreError."""
-    reader, after, more = Reader(query), 0, True
-    while more:
-        page = await reader.page(shop, after, PAGE_ROWS_MOST)
-        for row in page.rows:
-            yield row
-        after, more = page.last, page.more
 
 
 def _row(row: Row) -> bytes:

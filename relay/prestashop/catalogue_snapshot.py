@@ -8,12 +8,12 @@ from typing import Any
 
 from relay.gateway.errors import GatewayError
 from relay.prestashop.catalogue_items import DISPLAY, Items
-from relay.prestashop.catalogue_overview import LACKING, RESOURCES, checked
+from relay.prestashop.catalogue_overview import RESOURCES, checked
 from relay.prestashop.paging import Page, Reader
 from relay.prestashop.query import Query
 from relay.prestashop.rows import Row
 from relay.prestashop.shop import too_heavy
-from relay.prestashop.store_errors import StoreError
+from relay.prestashop.store_errors import LACKING, StoreError
 from relay.trigger_records import Section
 
 PART = 25

@@ -21,7 +21,7 @@ def rows_of_json(body: bytes) -> list[Row]:
             return []
         ((_, entities),) = told.items()
         return [_row(entity) for entity in entities]
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise NotRowsError("it is no list in JSON either") from None
 
 

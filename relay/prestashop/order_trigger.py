@@ -33,6 +33,8 @@ SECONDS = 120.0
 """After so long no further page is asked for: what was read is told before a slow store reads on."""
 ITEM_BYTES = 4096
 """Of one item as JSON; a larger one, which no real order is, is told by its id and date alone."""
+CLOCK_SECONDS_MOST = 10 * 365 * 86_400
+"""A clock that is further off tells of nothing."""
 _STAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 _ID_MOST = 2**63 - 1
 """The largest that databases keep."""
@@ -139,10 +141,12 @@ def moment_of(answer: Answer, relay: int) -> Moment:
     """
     try:
         date = parsedate_to_datetime(answer.field("Date") or "")
-    except ValueError:
+        shop = int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
         raise StoreError("store_clock_unknown", "the answer has no Date", status=answer.status) from None
+    if abs(shop - relay) > CLOCK_SECONDS_MOST:
+        raise StoreError("store_clock_unknown", "the shop's clock is years off", status=answer.status)
     took = int(answer.seconds) + 1
-    shop = int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
     return Moment(shop - took, relay - took, 2 * took)
 
 

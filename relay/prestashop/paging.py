@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from relay.gateway.call import Answer
 from relay.gateway.errors import GatewayError
+from relay.prestashop.page_sizes import PAGE_ROWS_MOST
 from relay.prestashop.query import Query, above
 from relay.prestashop.rows import Row
 from relay.prestashop.shop import Shop, too_heavy
@@ -66,6 +67,16 @@ class Reader:
             if len(got) < asked:
                 break
         return Page(rows[:count], more=len(rows) > count)
+
+
+async def every(shop: Shop, query: Query) -> AsyncIterator[Row]:
+    """Every row of a list, page by page, in the order of ids. Raises GatewayError, StoreError."""
+    reader, after, more = Reader(query), 0, True
+    while more:
+        page = await reader.page(shop, after, PAGE_ROWS_MOST)
+        for row in page.rows:
+            yield row
+        after, more = page.last, page.more
 
 
 async def answered_in_part(shop: Shop, query: Query, wanted: int) -> tuple[list[Row], Answer, int] | None:

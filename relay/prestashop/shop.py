@@ -6,7 +6,8 @@ What it sends takes its turn at the store like a connector's requests, and count
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 from xml.sax.saxutils import escape
 
 from relay.gateway.call import Answer, call
@@ -33,6 +34,8 @@ _FIELDS = (("User-Agent", "Postern"), ("Accept", "*/*"), ("Accept-Encoding", "id
 _JSON = ("Output-Format", "JSON")
 _XML = ("Content-Type", "text/xml; charset=utf-8")
 
+T = TypeVar("T")
+
 
 class Shop:
     """Asks in XML: it is whole in every version, where JSON drops fields, types and associations.
@@ -57,6 +60,11 @@ class Shop:
         What is shown comes to the same in both, but for associations that are empty: they are left out.
         """
         return Shop(self._gateway, self.connection, in_json=True, sizes=self.sizes)
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which any of its requests has ended."""
+        return HEAVY_TIMES * QUEUE_SECONDS + self.connection.answer_timeout + SPARE_SECONDS
 
     async def rows(self, query: Query) -> list[Row]:
         """The rows of a list, in the order that the query asks for; in JSON where a text in them breaks the XML."""
@@ -114,7 +122,7 @@ class Shop:
         if answer.status != 200:
             return None
         try:
-            return rows_of_json(answer.body), answer
+            return await _apart(answer, lambda: rows_of_json(answer.body)), answer
         except NotRowsError:
             return None
 
@@ -127,7 +135,6 @@ class Shop:
         fields: tuple[tuple[str, str], ...] = (),
         limit: int = ANSWER_BYTES,
     ) -> Answer:
-        deadline = HEAVY_TIMES * QUEUE_SECONDS + self.connection.answer_timeout + SPARE_SECONDS
         declared = (_XML,) if body else ()
         return await call(
             self._gateway,
@@ -137,24 +144,33 @@ class Shop:
             fields=(*_FIELDS, *declared, *fields),
             body=body,
             limit=limit,
-            deadline=deadline,
+            deadline=self.longest,
         )
 
     async def _rows(self, answer: Answer, *, chooses_shop: bool = False) -> list[Row]:
-        root = await self._document(answer, chooses_shop=chooses_shop)
+        return await _apart(answer, lambda: self._rows_in(answer, chooses_shop=chooses_shop))
+
+    async def _document(self, answer: Answer, *, chooses_shop: bool) -> Element:
+        return await _apart(answer, lambda: self._document_in(answer, chooses_shop=chooses_shop))
+
+    def _rows_in(self, answer: Answer, *, chooses_shop: bool) -> list[Row]:
+        root = self._document_in(answer, chooses_shop=chooses_shop)
         try:
             return list(rows_of(root))
         except NotXmlError as error:
             raise StoreError("store_not_xml", str(error), status=answer.status) from None
 
-    async def _document(self, answer: Answer, *, chooses_shop: bool) -> Element:
+    def _document_in(self, answer: Answer, *, chooses_shop: bool) -> Element:
         try:
-            if len(answer.body) < APART_BYTES:
-                return document_of(answer, chooses_shop=chooses_shop)
-            return await asyncio.to_thread(document_of, answer, chooses_shop=chooses_shop)
+            return document_of(answer, chooses_shop=chooses_shop)
         except StoreError:
             scrubbed = self._scrubber.answer(answer)
             return document_of(scrubbed, chooses_shop=chooses_shop)
+
+
+async def _apart(answer: Answer, read: Callable[[], T]) -> T:
+    """A long document is read in a thread, whatever comes of it."""
+    return read() if len(answer.body) < APART_BYTES else await asyncio.to_thread(read)
 
 
 def entity(node: str, **fields: str | int) -> bytes:

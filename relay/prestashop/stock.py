@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from relay.prestashop.paging import every
 from relay.prestashop.query import Query, Scope, one_of
 from relay.prestashop.rows import Row
 from relay.prestashop.shop import Shop
-from relay.prestashop.store_errors import StoreError
+from relay.prestashop.store_errors import LACKING, StoreError
 
 _DISPLAY = "[id,id_product,id_product_attribute,quantity]"
 
@@ -35,9 +36,11 @@ async def fill_quantities(shop: Shop, products: list[dict[str, Any]], scope: Sco
 
 
 async def _stock(shop: Shop, products: list[int], scope: Scope) -> list[Row]:
+    """A shop with many combinations has thousands of rows for a page of products."""
+    query = Query("stock_availables", _DISPLAY, (("id_product", one_of(products)),), scope=scope)
     try:
-        return await shop.rows(Query("stock_availables", _DISPLAY, (("id_product", one_of(products)),), scope=scope))
+        return [row async for row in every(shop, query)]
     except StoreError as error:
-        if error.code == "permission_missing":
+        if error.code in LACKING:
             return []
         raise

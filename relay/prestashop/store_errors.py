@@ -26,6 +26,8 @@ _CODES = {
     999: "shop_unknown",
 }
 """PrestaShop's numbers that tell of the request or of the key's permissions; the others are the diagnosis's."""
+LACKING = frozenset({"permission_missing", "resource_missing"})
+"""What is not to be had with this key, or in this version."""
 
 
 class StoreError(Exception):

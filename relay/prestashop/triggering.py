@@ -54,6 +54,7 @@ _ZONE_UNKNOWN = Fault(
     "store",
     "the shop's time zone is not known: let the key GET configurations, or set time_zone in the trigger",
 )
+_RELAY_FAULT = Fault("relay_fault", "relay", "the relay cannot make sense of what the store answers; its log says why")
 _CONNECTION_GONE = Fault("not_found", "relay", "the connection is not there")
 
 
@@ -121,7 +122,13 @@ class Triggering:
             log.warning("a trigger's cycle is lost, and comes again", trigger=trigger, reason=str(errors.exceptions[0]))
 
     async def _through(self, work: Work) -> None:
-        cycle = await self._cycle(work)
+        try:
+            cycle = await self._cycle(work)
+        except (LeaseLostError, DeskAwayError, DirectoryUnavailableError):
+            raise
+        except Exception:
+            log.exception("a trigger's cycle failed in the relay", trigger=work.lease.subject)
+            cycle = Cycle(work.state, fault=_RELAY_FAULT)
         if cycle.fault:
             log.info("trigger failed", trigger=work.lease.subject, code=cycle.fault.code)
         next_run_at = int(self._clock()) + wait_after(work, cycle, self._chance())

@@ -13,10 +13,13 @@ from enum import Enum
 from urllib.parse import SplitResult, urlsplit
 
 import httpx
+import structlog
 
 from relay.gateway.targets import Address, ForbiddenTargetError, UnknownNameError, literal, public_addresses
 from relay.trigger_records import Parcel
 from relay.webhooks.signing import headers
+
+log = structlog.get_logger()
 
 SECONDS = 15.0
 """For the whole of a delivery; receivers should take an event and work on it later."""
@@ -129,6 +132,9 @@ class Post:
             return _failed("the endpoint's name is not known")
         except (httpx.HTTPError, ssl.SSLError, OSError) as error:
             return _failed(f"{type(error).__name__}: {error}")
+        except Exception as error:
+            log.exception("a delivery failed in the relay", parcel=parcel.lease.subject)
+            return _failed(f"in the relay: {type(error).__name__}")
 
     async def _to_one_of(self, addresses: list[Address], endpoint: Endpoint, parcel: Parcel) -> Verdict:
         for address in addresses[:-1]:
@@ -187,7 +193,7 @@ def _seconds(text: str | None, now: float) -> int | None:
         return int(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

@@ -77,6 +77,14 @@ async def test_get_product(place: Place) -> None:
     }
 
 
+async def test_quantities_are_asked_for_in_parts(place: Place) -> None:
+    """A store without memory for all rows of stock at once answers with fewer."""
+    wanted = await place.items("list-products", fields="quantity")
+    place.store.knobs.fatal_cells = 40
+    assert await place.items("list-products", fields="quantity") == wanted
+    assert len(place.store.shop["stock_availables"].rows) > 10
+
+
 async def test_what_is_not_there(place: Place) -> None:
     """An unknown id is 404 with the store as origin, told from an unknown connection."""
     told = problem(await place.get("get-order", id=99999), 404, "not_in_store")

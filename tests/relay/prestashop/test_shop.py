@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import pytest
 
 from relay.gateway.errors import GatewayError
+from relay.prestashop import shop
 from relay.prestashop.query import Query, equals
-from relay.prestashop.shop import ANSWER_BYTES
+from relay.prestashop.shop import ANSWER_BYTES, APART_BYTES
 from relay.prestashop.store_errors import StoreError
 from tests.relay.prestashop.scene import Place, place
 
@@ -140,3 +144,28 @@ async def test_retry_after() -> None:
             with pytest.raises(StoreError) as caught:
                 await here.shop_with("full", account=text).rows(Query("orders"))
             assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize("sound", [True, False], ids=["rows", "no document"])
+async def test_a_long_answer_is_read_apart(sound: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes of it, in JSON as well: everybody else's bytes go on meanwhile."""
+    threads: set[int] = set()
+    for name in ("document_of", "rows_of_json"):
+        monkeypatch.setattr(shop, name, _noting(getattr(shop, name), threads))
+    async with place() as here:
+        row = b"<order><id>1</id><note>" + b"x" * APART_BYTES + b"</note></order>"
+        answered(here, b"<prestashop><orders>" + row + (b"</orders></prestashop>" if sound else b""))
+        if sound:
+            await here.shop.rows(Query("orders"))
+        else:
+            assert await code_of(here) == "store_not_xml"
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+def _noting(call: Callable[..., object], threads: set[int]) -> Callable[..., object]:
+    def noted(*given: object, **named: object) -> object:
+        threads.add(threading.get_ident())
+        return call(*given, **named)
+
+    return noted

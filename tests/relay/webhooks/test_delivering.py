@@ -20,7 +20,7 @@ from relay.database.cycles import Cycles
 from relay.database.deliveries import Deliveries
 from relay.database.engine import Database
 from relay.database.errors import DatabaseUnavailable
-from relay.database.triggers import TriggerForm
+from relay.database.triggers import TriggerForm, TriggerPatch
 from relay.trigger_records import Cycle, Delivery, TriggerKind
 from relay.webhooks.delivering import Delivering
 from relay.webhooks.sending import Post
@@ -238,3 +238,26 @@ async def test_a_sender_that_is_killed_while_it_sends(
             await ended(database, account, trigger, Delivery.DONE, 2)
         assert orders(there) == [1, 1, 2]
         assert there.got[0].event == there.got[1].event
+
+
+async def test_what_waited_while_nobody_took_it_is_tried_for_a_day_from_then(
+    database: Database, account: str, clock: Clock
+) -> None:
+    """A trigger that was disabled for days is enabled again, or sent elsewhere: a first failure gives nothing up."""
+    async with endpoint() as there:
+        there.status = 503
+        trigger = await watching(database, account, there.url)
+        await make(database, trigger, 1, 2)
+        await triggers.change(database, account, trigger, TriggerPatch(enabled=False), by=BY)
+        clock.now += 3 * 86_400
+        await triggers.change(database, account, trigger, TriggerPatch(enabled=True), by=BY)
+        async with running(database, clock):
+            await until(lambda: _got(there, 1))
+            there.status = 200
+            clock.now += 60
+            await ended(database, account, trigger, Delivery.DONE, 2)
+    assert orders(there)[-2:] == [1, 2]
+
+
+async def _got(there: Endpoint, number: int) -> bool:
+    return len(there.got) >= number

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from relay.gateway.targets import Address, UnknownNameError
+from relay.webhooks import sending
 from relay.webhooks.sending import EndpointError, Guard, Outcome, Post, judge
 from relay.webhooks.signing import sign
 from tests.relay.gateway.certificates import authority, certificate
@@ -59,7 +60,20 @@ def test_retry_after_in_both_forms() -> None:
     assert judge(503, "Fri, 15 Jan 2027 08:01:40 GMT", NOW).retry_after == 100
     assert judge(503, "Thu, 01 Jan 1970 00:00:00 GMT", NOW).retry_after == 0
     assert judge(503, "soon", NOW).retry_after is None
+    assert judge(503, "Fri, 15 Jan 2027 08:01:40 +999999999999999999", NOW).retry_after is None
     assert judge(200, "120", NOW).retry_after is None
+
+
+async def test_what_nobody_has_thought_of_is_a_failure_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again, and given up in the end, as any other: its queue does not stand still for ever."""
+
+    def stumble(*_: object) -> None:
+        raise KeyError("an odd header")
+
+    monkeypatch.setattr(sending, "judge", stumble)
+    async with endpoint() as there:
+        verdict = await POST.send(parcel(there.url))
+    assert (verdict.outcome, verdict.why) == (Outcome.AGAIN, "in the relay: KeyError")
 
 
 async def test_an_endpoint_that_says_nothing_has_failed() -> None:
