@@ -128,7 +128,11 @@ def _method(method: bytes) -> str:
     return quoted(method[:METHOD_CHARACTERS].decode("latin-1"))
 
 
-@functools.lru_cache(maxsize=4096)
 def _path(target: bytes) -> str:
-    path = target.partition(b"?")[0].partition(b"&")[0].decode("latin-1")
+    return _quoted_path(target.partition(b"?")[0].partition(b"&")[0][: 4 * PATH_CHARACTERS])
+
+
+@functools.lru_cache(maxsize=4096)
+def _quoted_path(raw: bytes) -> str:
+    path = raw.decode("latin-1")
     return quoted(_PERHAPS_A_KEY.sub("…", path)[:PATH_CHARACTERS])

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from relay.database import catalogue, events
 from relay.database.desk import reading, writing
 from relay.database.engine import Database
+from relay.database.shares import CANDIDATES, CANDIDATES_MOST, Share
 from relay.database.tables import TriggerMarkRow, TriggerRow
 from relay.trigger_records import Cycle, Entry, Fault, Lease, LeaseLostError, Mark, Section, TriggerKind, Work
 
+AT_ONCE = 16
+"""Of one account, on all nodes: a slow shop's cycle lasts minutes, and others' triggers must not wait for it."""
 LEASE_SECONDS = 30
 """After so long without a renewal another node takes over: the one that had it has died or stands still."""
 _BEHIND = Fault("endpoint_behind", "caller", "the endpoint does not take events as fast as they come: none is made now")
@@ -32,7 +35,7 @@ class Cycles:
     async def claim(self, most: int) -> list[Work]:
         """Take up to `most` triggers that are due and that nobody works on, the longest overdue first."""
         async with reading(self._database) as session:
-            if not await self._due(session, 1):
+            if not await self._due(session, most):
                 return []
         async with writing(self._database) as session:
             rows = await self._due(session, most)
@@ -74,10 +77,21 @@ class Cycles:
             await events.forget(session, row.id, at)
 
     async def _due(self, session: AsyncSession, most: int) -> Sequence[TriggerRow]:
-        now = self._database.now()
+        """The longest overdue; of one account no more than its share."""
+        now, order = self._database.now(), (TriggerRow.next_run_at, TriggerRow.id)
+        busy = select(TriggerRow.account).where(TriggerRow.leased_until > now)
         due = TriggerRow.enabled.is_(True), TriggerRow.next_run_at <= now, TriggerRow.leased_until <= now
-        statement = select(TriggerRow).where(*due).order_by(TriggerRow.next_run_at, TriggerRow.id).limit(most)
-        return (await session.scalars(statement)).all()
+        rank = func.row_number().over(partition_by=TriggerRow.account, order_by=order)
+        ranked = select(TriggerRow.id, TriggerRow.account, rank.label("rank"), *order).where(*due).subquery()
+        first = ranked.c.rank <= CANDIDATES
+        overdue = select(ranked.c.id, ranked.c.account).where(first).order_by(ranked.c.next_run_at, ranked.c.id)
+        share = Share(AT_ONCE, await session.scalars(busy))
+        chosen: list[str] = []
+        for trigger, account in await session.execute(overdue.limit(CANDIDATES_MOST)):
+            if len(chosen) < most and share.has_room(account):
+                share.take(account)
+                chosen.append(trigger)
+        return (await session.scalars(select(TriggerRow).where(TriggerRow.id.in_(chosen)).order_by(*order))).all()
 
     async def _held_back(self, session: AsyncSession, row: TriggerRow) -> bool:
         if row.url is None or not await events.is_behind(session, row.id):

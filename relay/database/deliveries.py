@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -17,9 +17,14 @@ from relay.database.names import find_row, is_id
 from relay.database.paging import LIMIT, read_page
 from relay.database.records import Accounts, Actor, Page, TriggerEventRecord
 from relay.database.secrets import DoesNotOpen, UnknownMasterKey
+from relay.database.shares import CANDIDATES, CANDIDATES_MOST, Share
 from relay.database.tables import TriggerEventRow, TriggerRow
 from relay.trigger_records import Delivery, Lease, LeaseLostError, Parcel
 
+AT_ONCE = 16
+"""Of one account, …"""
+AT_ONCE_PER_HOST = 8
+"""… and to one host, whatever triggers lead there, on all nodes: a host that hangs takes 15 s for each."""
 LEASE_SECONDS = 60
 """Longer than any endpoint may take to answer; after it another node sends the event again."""
 GONE = "endpoint_gone"
@@ -38,7 +43,7 @@ class Deliveries:
     async def claim(self, most: int) -> list[Parcel]:
         """Take up to `most` parcels that are due: of each trigger only the first that is neither done nor dead."""
         async with reading(self._database) as session:
-            if not await self._due(session, 1):
+            if not await self._due(session, most):
                 return []
         async with writing(self._database) as session:
             taken = [await self._taken(session, event, row) for event, row in await self._due(session, most)]
@@ -70,21 +75,32 @@ class Deliveries:
                 await triggers.disable(session, trigger, GONE, by=_BY, at=at)
 
     async def _due(self, session: AsyncSession, most: int) -> Sequence[tuple[TriggerEventRow, TriggerRow]]:
-        now, earlier = self._database.now(), aliased(TriggerEventRow)
-        first = ~exists().where(
-            earlier.trigger == TriggerEventRow.trigger,
-            earlier.delivery == Delivery.WAITING,
-            earlier.seq < TriggerEventRow.seq,
+        """The longest overdue; of one account, and to one host, no more than its share."""
+        now, order = self._database.now(), (TriggerEventRow.next_at, TriggerEventRow.seq)
+        of_trigger = TriggerRow.id == TriggerEventRow.trigger
+        ends = select(TriggerRow.account, TriggerRow.url).join(TriggerEventRow, of_trigger)
+        under_way = TriggerEventRow.delivery == Delivery.WAITING, TriggerEventRow.leased_until > now
+        busy = [(account, endpoints.host_of(url)) for account, url in await session.execute(ends.where(*under_way))]
+        accounts = Share(AT_ONCE, [account for account, _ in busy])
+        hosts = Share(AT_ONCE_PER_HOST, [host for _, host in busy])
+        rank = func.row_number().over(partition_by=TriggerRow.account, order_by=order)
+        ranked = ends.add_columns(rank.label("rank"), *order).where(*_due(now)).subquery()
+        overdue = (
+            select(ranked.c.seq, ranked.c.account, ranked.c.url)
+            .where(ranked.c.rank <= CANDIDATES)
+            .order_by(ranked.c.next_at, ranked.c.seq)
+            .limit(CANDIDATES_MOST)
         )
-        due = TriggerEventRow.next_at <= now, TriggerEventRow.leased_until <= now, TriggerRow.enabled.is_(True)
-        statement = (
-            select(TriggerEventRow, TriggerRow)
-            .join(TriggerRow, TriggerRow.id == TriggerEventRow.trigger)
-            .where(TriggerEventRow.delivery == Delivery.WAITING, *due, first)
-            .order_by(TriggerEventRow.next_at, TriggerEventRow.seq)
-            .limit(most)
-        )
-        return [(event, row) for event, row in await session.execute(statement)]
+        chosen: list[int] = []
+        for seq, account, url in await session.execute(overdue):
+            host = endpoints.host_of(url)
+            if len(chosen) < most and accounts.has_room(account) and hosts.has_room(host):
+                accounts.take(account)
+                hosts.take(host)
+                chosen.append(seq)
+        pairs = select(TriggerEventRow, TriggerRow).join(TriggerRow, of_trigger).order_by(*order)
+        rows = await session.execute(pairs.where(TriggerEventRow.seq.in_(chosen)))
+        return [(event, row) for event, row in rows]
 
     async def _taken(self, session: AsyncSession, event: TriggerEventRow, row: TriggerRow) -> Parcel | None:
         at = self._database.now()
@@ -112,6 +128,18 @@ class Deliveries:
             row.attempts += 1
             row.delivery, row.last_failure, row.ended_at = delivery, why, self._database.now()
             row.leased_until = 0
+
+
+def _due(now: int) -> tuple[ColumnElement[bool], ...]:
+    """Of each trigger only the first that is neither done nor dead."""
+    earlier = aliased(TriggerEventRow)
+    first = ~exists().where(
+        earlier.trigger == TriggerEventRow.trigger,
+        earlier.delivery == Delivery.WAITING,
+        earlier.seq < TriggerEventRow.seq,
+    )
+    waits = TriggerEventRow.delivery == Delivery.WAITING, TriggerEventRow.next_at <= now
+    return (*waits, TriggerEventRow.leased_until <= now, TriggerRow.enabled.is_(True), first)
 
 
 async def dead_letters(

@@ -6,6 +6,7 @@ import base64
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from sqlalchemy import update
@@ -29,6 +30,11 @@ def check(url: str | None) -> None:
     """Raises Invalid."""
     if url is not None and not 1 <= len(url) <= URL_CHARACTERS:
         raise Invalid("url", f"an address has at most {URL_CHARACTERS} characters")
+
+
+def host_of(url: str | None) -> str:
+    """The machine, or the service, that takes the events."""
+    return urlsplit(url or "").hostname or ""
 
 
 def given(row: TriggerRow, patch: Mapping[str, Any], *, pulled: str) -> dict[str, Any]:

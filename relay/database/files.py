@@ -21,8 +21,8 @@ def make_private_directory(path: Path, *, refused: int = 0o077) -> None:
 
     Raises DatabaseUnusable with the command that mends it.
     """
-    missing = [each for each in (path, *path.parents) if not each.exists()]
     try:
+        missing = [each for each in (path, *path.parents) if not each.exists()]
         path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         for made in reversed(missing):
             _give(made, made.parent)
@@ -126,10 +126,12 @@ def write_secret_file(path: Path, text: str) -> None:
 
 
 def _open_or_make(path: Path) -> int:
-    new = not path.exists()
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-    if new:
-        _give(handle, path.parent)
+    """A link that leads to nothing makes nothing: root must not be made to make files elsewhere."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    _give(handle, path.parent)
     return handle
 
 
@@ -137,7 +139,7 @@ def _give(made: int | Path, directory: Path) -> None:
     """What root makes in a service's directory is the service's: a command of root's must not shut it out."""
     if os.geteuid() == 0:
         owner = directory.stat()
-        os.chown(made, owner.st_uid, owner.st_gid)
+        os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=isinstance(made, int))
 
 
 def _sync_directory(path: Path) -> None:

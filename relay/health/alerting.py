@@ -166,7 +166,7 @@ class Alerting:
                     self._publish(await self._desk.tell(words))
                 except (DeskAwayError, LeaseLostError) as error:
                     log.warning("alerts wait", reason=str(error), waiting=len(self._waiting))
-                    self._waiting.extendleft(reversed(words))
+                    self._waiting.extendleft(reversed(words[max(0, len(self._waiting) + len(words) - WAITING_MOST) :]))
                     await asyncio.sleep(AGAIN_SECONDS)
                 except Exception:
                     log.exception("alerts are lost", number=len(words))

@@ -103,9 +103,10 @@ class StoreHealth:
         self._ways[connection] = self._stores[store].ways[connection] = _Way(store)
 
     def detach(self, connection: str) -> None:
-        """It has changed or gone: nothing is known of its key any more."""
+        """It has changed or gone: nothing is known of its key and its folder any more."""
         way = self._ways.pop(connection, None)
         if way:
+            self._end(connection, way)
             self._stores[way.store].ways.pop(connection, None)
 
     def forget(self, store: Store) -> None:
@@ -172,19 +173,25 @@ class StoreHealth:
         way = known.ways[connection]
         if not finding.reachable or finding.answering is None:
             return False
-        others = any(each.answering for each in known.ways.values() if each is not way)
-        if finding.answering or not others:
-            if way.told:
-                self._publish("store.reachable", way.store, connection=connection, code=None)
+        if finding.answering:
+            self._end(connection, way)
             way.code = None if way.answering is False else way.code
-            way.answering, way.failures, way.told = finding.answering, 0, False
+            way.answering, way.failures = True, 0
             return False
         way.answering, way.code = False, finding.code
+        if not any(each.answering for each in known.ways.values() if each is not way):
+            return False
         way.failures += 1
         if way.failures >= FAILURES and not way.told:
             way.told = True
             self._publish("store.unreachable", way.store, connection=connection, code=way.code)
         return True
+
+    def _end(self, connection: str, way: _Way) -> None:
+        """What was said of its folder holds no more."""
+        if way.told:
+            way.told = False
+            self._publish("store.reachable", way.store, connection=connection, code=None)
 
     def _tell(self, store: Store, known: _Known, finding: Finding, *, reachable: bool) -> None:
         known.reachable, known.answering, known.code = finding.reachable, finding.answering, finding.code

@@ -37,7 +37,7 @@ from relay.trigger_records import (
 
 log = structlog.get_logger()
 
-LANES = 16
+LANES = 32
 """Triggers that this node works on at once; each asks its store one thing at a time."""
 RENEW_SECONDS = 10.0
 """A third of a lease: two renewals may fail."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import weakref
 from collections.abc import Callable
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -17,10 +14,7 @@ from relay.webhooks.sending import Outcome, Post, Verdict
 
 log = structlog.get_logger()
 
-LANES = 16
-LANES_PER_HOST = 8
-"""To one host at once, from this node, whatever triggers lead there. A parcel then waits for one delivery at most,
-which is well within its lease."""
+LANES = 32
 
 
 class Outbox(Protocol):
@@ -45,7 +39,6 @@ class Delivering:
         self._post = post
         self._clock = clock
         self._chance = chance
-        self._hosts: weakref.WeakValueDictionary[str, asyncio.Semaphore] = weakref.WeakValueDictionary()
 
     async def run(self, *, look_seconds: float = LOOK_SECONDS) -> None:
         """Until cancelled."""
@@ -53,10 +46,7 @@ class Delivering:
 
     async def deliver(self, parcel: Parcel) -> None:
         """Send one parcel, and write down what came of it."""
-        host = urlsplit(parcel.url).hostname or ""
-        lane = self._hosts.setdefault(host, asyncio.Semaphore(LANES_PER_HOST))
-        async with lane:
-            verdict = await self._post.send(parcel)
+        verdict = await self._post.send(parcel)
         try:
             await self._note(parcel, verdict)
         except LeaseLostError:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.database import files
+from relay.database.errors import DatabaseUnusable
 
 SERVICE = (4711, 4712)
 
@@ -22,8 +23,8 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         found = real(self, **how)
         return os.stat_result((*found[:4], *SERVICE, *found[6:])) if self.is_relative_to(tmp_path) else found
 
-    def chown(made: int | Path, user: int, group: int) -> None:
-        assert (user, group) == SERVICE
+    def chown(made: int | Path, user: int, group: int, *, follow_symlinks: bool) -> None:
+        assert (user, group, follow_symlinks) == (*SERVICE, isinstance(made, int))
         names.append((Path(f"/proc/self/fd/{made}").readlink() if isinstance(made, int) else Path(made)).name)
 
     monkeypatch.setattr(Path, "stat", stat)
@@ -52,3 +53,27 @@ def test_nobody_else_gives_anything(given: list[str], monkeypatch: pytest.Monkey
     files.make_private_directory(tmp_path / "keys")
     files.write_secret_file(tmp_path / "keys" / "master.keys", "text")
     assert given == []
+
+
+def test_a_link_to_nowhere_makes_nothing(given: list[str], tmp_path: Path) -> None:
+    """Whoever owns the directory could have root make a file anywhere, and be given it."""
+    tmp_path.chmod(0o700)
+    elsewhere, database = tmp_path / "elsewhere", tmp_path / "relay.db"
+    database.symlink_to(elsewhere)
+    with pytest.raises(DatabaseUnusable, match="cannot write the database"):
+        files.prepare_database_file(database)
+    database.with_name("relay.db.serving").symlink_to(elsewhere)
+    with pytest.raises(DatabaseUnusable, match="cannot write"), files.serving(database):
+        pass
+    assert (given, elsewhere.exists()) == ([], False)
+
+
+def test_a_directory_that_cannot_be_looked_into(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A sentence, no traceback."""
+
+    def refuse(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(DatabaseUnusable, match="Permission denied"):
+        files.make_private_directory(tmp_path / "keys")

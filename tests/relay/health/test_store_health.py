@@ -110,6 +110,27 @@ def test_a_folder_that_does_not_answer_is_its_connections_own_trouble(scene: Sce
     assert scene.health.of_connection("con_bad") == scene.health.of_connection("con_good")
 
 
+def test_a_wrong_folder_is_told_of_once_whatever_the_others_do(scene: Scene) -> None:
+    """While the good one is in maintenance nothing answers, and the machine is told of; what is wrong stays wrong."""
+    lost = Finding(reachable=True, answering=False, code="api_not_found")
+    off = Finding(reachable=True, answering=False, code="webservice_off")
+    scene.health.attach(STORE, "con_bad")
+    scene.health.attach(STORE, "con_good")
+    for good in (GOOD, off, GOOD):
+        for _ in range(3):
+            scene.health.found(STORE, good, "con_good")
+            scene.health.found(STORE, lost, "con_bad")
+    told = scene.told()
+    assert [kind for kind, connection, _ in told if connection == "con_bad"] == ["store.unreachable"]
+    assert [kind for kind, connection, _ in told if connection is None] == [
+        "store.reachable",
+        "store.unreachable",
+        "store.reachable",
+    ]
+    scene.health.detach("con_bad")
+    assert scene.told() == [("store.reachable", "con_bad", None)], "its address was mended, or it is gone"
+
+
 def test_a_machine_is_told_of_once_for_all_its_folders(scene: Scene) -> None:
     """Where none of them answers, and where it is gone."""
     off = Finding(reachable=True, answering=False, code="webservice_off")
