@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from relay.alert_records import AlertKind
 from relay.api.problems import KINDS
 from relay.api.sessions import MARK_HEADER
 from relay.console.languages import CATALOGUES
@@ -54,6 +55,18 @@ def test_every_sentence_that_is_asked_for_is_there() -> None:
     }
     assert len(set(said())) > 150
     assert missing == set()
+
+
+def test_every_action_on_record_has_its_words() -> None:
+    """The audit page shows no code's own name, nor words for what never happens."""
+    nouns = (
+        "account|agent|agent_token|agent_key|instance|connection|access_key|api_token|trigger|trigger_event|alert|order"
+    )
+    literal = re.compile(rf'"((?:{nouns}|authority|keys)\.[a-z_]+)"')
+    found = {name for path in CONSOLE.parent.rglob("*.py") for name in literal.findall(path.read_text())}
+    happenings = {kind.value for kind in AlertKind} | {"agent.degraded"}
+    told = {name.removeprefix("action.") for name in ENGLISH if name.startswith("action.")}
+    assert told == found - happenings
 
 
 def test_french_has_the_same_sentences_with_the_same_gaps() -> None:
