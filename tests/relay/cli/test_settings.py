@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent import __version__
+from relay.cli import main
 from relay.settings import Address, Settings, SettingsError, load
 
 
@@ -150,3 +152,10 @@ def test_the_pair_for_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert named.certificate_files == (Path("/c.pem"), Path("/k.pem"))
     with pytest.raises(SettingsError, match="TLS_CERT_FILE and TLS_KEY_FILE must be given together"):
         load(None, {"tls_key_file": "/k.pem"})
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the agent tells its own."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"postern-relay {__version__}\n")
