@@ -42,6 +42,10 @@ OK: Script = (
 )
 
 
+LOOK = b"User-Agent: Postern health check"
+"""Of the relay itself, which looks each minute at a store that serves nobody well: no part of any play."""
+
+
 @dataclass(slots=True)
 class Player:
     """Listens; each connection has a thread. The script that is set is played for every request that comes."""
@@ -103,6 +107,9 @@ class Player:
         reader = Reader(receiving(sock))
         try:
             while head := reader.head():
+                if LOOK in head.fields:
+                    sock.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                    continue
                 self._note_head()
                 if not self._play(sock, reader, head):
                     break

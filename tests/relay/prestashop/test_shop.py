@@ -9,6 +9,7 @@ import pytest
 
 from relay.gateway.errors import GatewayError
 from relay.prestashop import shop
+from relay.prestashop.json_rows import NotRowsError, rows_of_json
 from relay.prestashop.query import Query, equals
 from relay.prestashop.shop import ANSWER_BYTES, APART_BYTES
 from relay.prestashop.store_errors import StoreError
@@ -169,3 +170,12 @@ def _noting(call: Callable[..., object], threads: set[int]) -> Callable[..., obj
         return call(*given, **named)
 
     return noted
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"orders":[{"id":"1","name":[{"value":"x"}]}]}', b'{"orders":[7]}', b'{"a":1,"b":2}']
+)
+def test_json_that_is_no_list_of_rows(body: bytes) -> None:
+    """A translated text without its language, say: it is told as no list, as any other."""
+    with pytest.raises(NotRowsError):
+        rows_of_json(body)
