@@ -1,4 +1,4 @@
-"""What has been revoked within a certificate's life: asked at each login and publish, without waiting; what stands is cut."""
+"""What has been revoked within a certificate's life: asked at each login and publish; tunnels that stand are cut."""
 
 from __future__ import annotations
 
