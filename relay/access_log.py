@@ -21,6 +21,7 @@ from relay.gateway.exchange import Exchange
 from relay.gateway.http1 import RequestHead
 
 PATH_CHARACTERS = 200
+PATH_BYTES = 800
 METHOD_CHARACTERS = 20
 KEY_CHARACTERS = 32
 """What is as long as a store's key, an access key or a token is not repeated."""
@@ -129,7 +130,10 @@ def _method(method: bytes) -> str:
 
 
 def _path(target: bytes) -> str:
-    return _quoted_path(target.partition(b"?")[0].partition(b"&")[0][: 4 * PATH_CHARACTERS])
+    path = target.partition(b"?")[0].partition(b"&")[0]
+    if len(path) > PATH_BYTES:
+        path = path[:PATH_BYTES].rpartition(b"/")[0]  # what is cut in two may have been a key
+    return _quoted_path(path)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from urllib.parse import urlsplit
@@ -195,8 +195,8 @@ class Relay:
         ):
             self._tasks.begin(steps)
         stack.push_async_callback(self._tasks.end)
-        for steps in self._errands_of(parts):
-            self._errands.begin(steps)
+        for errand in self._errands_of(parts):
+            self._errands.keep(errand)
         stack.push_async_callback(self._errands.end)
         dial = str(Address(endpoint.host, endpoint.port))
         log.info("relay ready", url=url, http=names_of(self._http), ssh=names_of(self._ssh), agents_dial=dial)
@@ -272,13 +272,13 @@ class Relay:
             traffic=self._gateway.traffic,
         )
 
-    def _errands_of(self, parts: Parts) -> tuple[Coroutine[None, None, None], ...]:
+    def _errands_of(self, parts: Parts) -> tuple[Callable[[], Coroutine[None, None, None]], ...]:
         """What the relay does of itself: looks for changes in stores, and takes events to their receivers."""
         cycles, deliveries = Cycles(self._database), Deliveries(self._database)
         find, dice = self._directory.connection, random.SystemRandom().random
         triggering = Triggering(cycles, parts.shops, find, clock=time.time, chance=dice, relay=parts.public_url)
         delivering = Delivering(deliveries, Post(parts.guard, time.time), clock=time.time, chance=dice)
-        return triggering.run(), delivering.run(), *self._rounds.errands()
+        return triggering.run, delivering.run, *self._rounds.errands()
 
     async def _ready(self) -> Mapping[str, str]:
         listening = any(server.is_serving() for server in self._servers)
@@ -303,8 +303,6 @@ class Relay:
 
     def _act_on(self, changes: list[Change]) -> None:
         """Changes come from the database, whoever made them: a command line's revoke reaches a running relay."""
-        self._rounds.act_on(changes)
-        self._watching.changed(changes)
         for change in changes:
             if change.kind == "connection":
                 self._gateway.forget(change.subject)
@@ -317,6 +315,8 @@ class Relay:
                     log.info("tunnels cut", subject=change.subject, kind=change.kind, tunnels=cut)
         if any(change.kind in {"connection", "api_token", "account"} for change in changes):
             self._gateway.judge_again()
+        self._rounds.act_on(changes)
+        self._watching.changed(changes)
 
     async def _keep_time(self) -> None:
         """What has a deadline is looked at here, and from here systemd hears that the relay lives."""

@@ -1,4 +1,4 @@
-"""What runs as long as the relay does: a task that ends by itself ends the relay, so that it is started anew."""
+"""What runs as long as the relay does. Without some of it the relay is none: it ends, to be started anew."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 import structlog
 
 log = structlog.get_logger()
+
+AGAIN_SECONDS = 10.0
 
 
 class Background:
@@ -22,6 +24,10 @@ class Background:
         task = asyncio.create_task(steps, name=getattr(steps, "__qualname__", None))
         task.add_done_callback(self._note_end)
         self._tasks.append(task)
+
+    def keep(self, steps: Callable[[], Coroutine[None, None, None]]) -> None:
+        """What fails is begun again after a while: connectors' requests do not need it."""
+        self.begin(_again_and_again(steps))
 
     def stop(self) -> None:
         """Cancel all; they may take a moment."""
@@ -40,3 +46,14 @@ class Background:
             log.critical("a task of the relay has failed", task=task.get_name(), exc_info=error)
         if not self._stopping:
             self._on_fault()
+
+
+async def _again_and_again(steps: Callable[[], Coroutine[None, None, None]]) -> None:
+    while True:
+        try:
+            await steps()
+        except Exception:
+            log.exception(
+                "a task of the relay has failed, and is begun again", task=getattr(steps, "__qualname__", None)
+            )
+        await asyncio.sleep(AGAIN_SECONDS)

@@ -62,9 +62,9 @@ class Rounds:
             certificates=self._endings,
         )
 
-    def errands(self) -> tuple[Coroutine[None, None, None], ...]:
+    def errands(self) -> tuple[Callable[[], Coroutine[None, None, None]], ...]:
         """To be run side by side until they are cancelled."""
-        return self._probing.run(), self._alerting.run()
+        return self._probing.run, self._alerting.run
 
     def act_on(self, changes: Iterable[Change]) -> None:
         """Connections that have changed are looked at anew."""

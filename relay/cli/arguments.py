@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from agent import __version__
 from relay.cli import accounts, agent_keys, agents, connection_tests, connections, keys, overview, tokens
 from relay.database.accounts import DEFAULT
 from relay.records import KeyPlace, Mode, Scope
@@ -22,7 +22,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; on a mistake print usage and leave with status 2."""
     root = argparse.ArgumentParser(prog="postern-relay", description="The cloud side of Postern.", allow_abbrev=False)
-    root.add_argument("--version", action="version", version=f"postern-relay {__version__}")
+    root.add_argument("--version", action="version", version=f"postern-relay {version('postern')}")
     words = root.add_subparsers(metavar="COMMAND", required=True)
     _leaf(words, "serve", overview.serve, "run the relay", plain=True)
     _leaf(words, "init", overview.init, "make the database, the keys and the account 'default'")

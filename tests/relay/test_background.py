@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from relay import background as background_module
 from relay.background import Background
 
 
@@ -56,6 +57,26 @@ async def test_what_is_told_to_end_is_no_fault() -> None:
         await asyncio.wait_for(background.end(), 10)
     assert not faults
     assert len(logs) == 1
+
+
+async def test_what_requests_do_not_need_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alerts, say, that cannot be read from the database: that ends neither the relay nor the alerts."""
+    monkeypatch.setattr(background_module, "AGAIN_SECONDS", 0.0)
+    begun, faults, twice = [], [], asyncio.Event()
+
+    async def steps() -> None:
+        begun.append(1)
+        if len(begun) < 3:
+            raise RuntimeError("a fault")
+        twice.set()
+        await forever()
+
+    background = Background(lambda: faults.append(1))
+    with capture_logs() as logs:
+        background.keep(steps)
+        await asyncio.wait_for(twice.wait(), 10)
+    assert (len(logs), faults) == (2, [])
+    await asyncio.wait_for(background.end(), 10)
 
 
 def test_a_relay_whose_task_has_failed_leaves_in_order(tmp_path: Path) -> None:

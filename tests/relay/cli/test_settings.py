@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import __version__
 from relay.cli import main
 from relay.settings import Address, Settings, SettingsError, load
 
@@ -158,4 +158,4 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """As the agent tells its own."""
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
-    assert (ended.value.code, capsys.readouterr().out) == (0, f"postern-relay {__version__}\n")
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"postern-relay {version('postern')}\n")

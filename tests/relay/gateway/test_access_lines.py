@@ -178,6 +178,13 @@ async def test_which_requests_have_lines(scene: Scene, which: Which, codes: int)
     assert len(lines) == codes
 
 
+async def test_a_key_at_the_end_of_what_is_looked_at_is_not_repeated_either(scene: Scene) -> None:
+    """A path is cut before it is looked through; not in the middle of a key."""
+    lines = logged(scene)
+    await scene.ask(target=f"{API}/{'x' * 763}/{STORE_KEY}")
+    assert STORE_KEY[:8] not in (await one(scene, lines))["path"]
+
+
 async def test_nothing_that_may_be_a_key_is_repeated(scene: Scene) -> None:
     """Query, `ws_key` in the path, and any part of a path of 32 characters or more; the line stays short and JSON."""
     lines = logged(scene)
