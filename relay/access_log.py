@@ -22,6 +22,7 @@ from relay.gateway.http1 import RequestHead
 
 PATH_CHARACTERS = 200
 PATH_BYTES = 800
+"""What is looked through and remembered of a longer one."""
 METHOD_CHARACTERS = 20
 KEY_CHARACTERS = 32
 """What is as long as a store's key, an access key or a token is not repeated."""

@@ -10,6 +10,7 @@ import structlog
 log = structlog.get_logger()
 
 AGAIN_SECONDS = 10.0
+"""Often enough for work that is hours old at worst, and seldom enough for a log."""
 
 
 class Background:

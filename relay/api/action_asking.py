@@ -97,8 +97,11 @@ class Window:
 
         By the texts as well: PrestaShop takes an interval whose end comes first the other way round.
         """
-        comparable = self.first and self.end and (self.first.tzinfo is None) == (self.end.tzinfo is None)
-        return first >= end or bool(comparable and self.first and self.end and self.first >= self.end)
+        if first >= end:
+            return True
+        if not self.first or not self.end or (self.first.tzinfo is None) != (self.end.tzinfo is None):
+            return False
+        return self.first >= self.end
 
 
 def _shaping(

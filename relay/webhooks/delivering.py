@@ -15,6 +15,7 @@ from relay.webhooks.sending import Outcome, Post, Verdict
 log = structlog.get_logger()
 
 LANES = 32
+"""Deliveries of this node at once; the outbox sees to it that no account and no host has all of them."""
 
 
 class Outbox(Protocol):
